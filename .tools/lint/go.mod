@@ -1,0 +1,3 @@
+module github.com/pointsman/pointsman/tools/lint
+
+go 1.26
