@@ -1,0 +1,185 @@
+package admin
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+
+	"github.com/pointsman/pointsman/router"
+	"github.com/pointsman/pointsman/router/store"
+	"github.com/pointsman/pointsman/rules"
+)
+
+func (a *api) listEvents(w http.ResponseWriter, r *http.Request) {
+	p := a.params(r, "since", "until", "source", "ce_source", "id", "limit", "before", "after")
+	q := store.EventQuery{
+		ID: p.text("id"), Source: p.text("source"), CESource: p.text("ce_source"),
+		Since: p.time("since"), Until: p.time("until"),
+		Before: p.cursor("before"), After: p.cursor("after"), Limit: p.limit(),
+	}
+	if q.Before != "" && q.After != "" {
+		p.fail("bad_parameter", "before and after exclude each other")
+	}
+	if p.err != nil {
+		a.fail(w, r, p.err)
+		return
+	}
+	events, err := a.Store.Events(r.Context(), q)
+	if err != nil {
+		a.fail(w, r, fmt.Errorf("list events: %w", err))
+		return
+	}
+	page := Events{Events: convert(events, eventRecord)}
+	if n := len(events); n == q.Limit {
+		page.Next = events[n-1].UID
+	}
+	a.write(w, r, http.StatusOK, page)
+}
+
+// find returns the events of an id, newest first. The id is an acceptance's UID
+// or, when there is no such acceptance, the id attribute.
+func (a *api) find(ctx context.Context, id, source, ceSource string, limit int) ([]store.Event, error) {
+	q := store.EventQuery{Source: source, CESource: ceSource, Limit: limit}
+	if IsUID(id) {
+		q.UID = id
+		events, err := a.Store.Events(ctx, q)
+		if err != nil || len(events) > 0 {
+			return events, wrap("find event", err)
+		}
+		q.UID = ""
+	}
+	q.ID = id
+	events, err := a.Store.Events(ctx, q)
+	if err == nil && len(events) == 0 {
+		err = problemf(http.StatusNotFound, "not_found", "there is no such event")
+	}
+	return events, wrap("find event", err)
+}
+
+func wrap(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}
+
+func (a *api) showEvent(w http.ResponseWriter, r *http.Request) {
+	p := a.params(r, "source", "ce_source", "all")
+	all, limit := p.bool("all"), 1
+	if all {
+		limit = MaxPage
+	}
+	if p.err != nil {
+		a.fail(w, r, p.err)
+		return
+	}
+	events, err := a.find(r.Context(), r.PathValue("id"), p.text("source"), p.text("ce_source"), limit)
+	if err != nil {
+		a.fail(w, r, err)
+		return
+	}
+	details := make([]EventDetail, len(events))
+	for i := range events {
+		if details[i], err = a.detail(r.Context(), &events[i]); err != nil {
+			a.fail(w, r, err)
+			return
+		}
+	}
+	if all {
+		a.write(w, r, http.StatusOK, EventDetails{Events: details})
+		return
+	}
+	a.write(w, r, http.StatusOK, details[0])
+}
+
+func (a *api) detail(ctx context.Context, e *store.Event) (EventDetail, error) {
+	deliveries, err := a.Store.Deliveries(ctx, store.DeliveryQuery{EventUID: e.UID, Limit: MaxPage})
+	if err != nil {
+		return EventDetail{}, fmt.Errorf("list deliveries of event: %w", err)
+	}
+	d := EventDetail{
+		Event: eventRecord(e), Verdicts: e.Verdicts, Deliveries: convert(deliveries, deliveryRecord),
+	}
+	if d.Verdicts == nil {
+		d.Verdicts = []store.Verdict{}
+	}
+	if len(deliveries) == MaxPage {
+		more, err := a.Store.Deliveries(ctx, store.DeliveryQuery{
+			EventUID: e.UID, Before: deliveries[MaxPage-1].ID, Limit: 1,
+		})
+		if err != nil {
+			return EventDetail{}, fmt.Errorf("list deliveries of event: %w", err)
+		}
+		d.DeliveriesMore = len(more) > 0
+	}
+	return d, nil
+}
+
+// Why is the answer to why: each rule's verdict on one event.
+type Why struct {
+	// UID is empty for an event that was not sent.
+	UID      string               `json:"uid"`
+	Verdicts []router.RuleVerdict `json:"verdicts"`
+}
+
+func (a *api) whyEvent(w http.ResponseWriter, r *http.Request) {
+	p := a.params(r, "source", "ce_source", "rule")
+	if p.err != nil {
+		a.fail(w, r, p.err)
+		return
+	}
+	ctx := r.Context()
+	events, err := a.find(ctx, r.PathValue("id"), p.text("source"), p.text("ce_source"), 1)
+	if err != nil {
+		a.fail(w, r, err)
+		return
+	}
+	verdicts, err := a.Orders.Why(ctx, events[0])
+	a.answerWhy(w, r, events[0].UID, p.text("rule"), verdicts, err)
+}
+
+func (a *api) whyBody(w http.ResponseWriter, r *http.Request) {
+	p := a.params(r, "rule")
+	if p.err == nil {
+		p.err = wantJSON(r, "application/cloudevents+json", "application/json")
+	}
+	if p.err != nil {
+		a.fail(w, r, p.err)
+		return
+	}
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		a.fail(w, r, fmt.Errorf("read body: %w", err))
+		return
+	}
+	ev, err := rules.ParseEvent(body, rules.Limits{Depth: a.Depth})
+	if err != nil {
+		a.fail(w, r, fmt.Errorf("parse event: %w", err))
+		return
+	}
+	verdicts, err := a.Orders.Explain(r.Context(), ev)
+	a.answerWhy(w, r, "", p.text("rule"), verdicts, err)
+}
+
+// answerWhy keeps the verdicts of one rule when it is named.
+func (a *api) answerWhy(
+	w http.ResponseWriter, r *http.Request, uid, rule string, verdicts []router.RuleVerdict, err error,
+) {
+	if err != nil {
+		a.fail(w, r, fmt.Errorf("explain event: %w", err))
+		return
+	}
+	if rule != "" {
+		verdicts = slices.DeleteFunc(slices.Clone(verdicts), func(v router.RuleVerdict) bool { return v.Rule != rule })
+		if len(verdicts) == 0 {
+			a.fail(w, r, problemf(http.StatusNotFound, "not_found", "there was no such rule"))
+			return
+		}
+	}
+	if verdicts == nil {
+		verdicts = []router.RuleVerdict{}
+	}
+	a.write(w, r, http.StatusOK, Why{UID: uid, Verdicts: verdicts})
+}
