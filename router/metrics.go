@@ -1,5 +1,3 @@
-// Package router takes events in, matches them against the rules, commits what
-// they cause in one step, and sees every delivery through to a known end.
 package router
 
 import (

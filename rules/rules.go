@@ -124,3 +124,15 @@ type Explanation struct {
 
 // Explain says of every rule, in file order, what it makes of the event and why.
 func (rs *Ruleset) Explain(ev *Event) []Explanation { return nil }
+
+// File is one rule file as it was read.
+type File struct {
+	Name string `json:"name"`
+	Data []byte `json:"data"`
+}
+
+// Files returns the files of the set, exactly as they were read.
+func (rs *Ruleset) Files() []File { return nil }
+
+// LoadFiles compiles files as Load does.
+func LoadFiles(files []File, opts Options) (*Ruleset, error) { return nil, errors.New("not built") }

@@ -252,7 +252,10 @@ const (
 	// ReasonUncertain: a crash swallowed the outcome of an attempt and the
 	// action says on_uncertain: hold.
 	ReasonUncertain = "uncertain"
-	// ReasonEvaluation: the rule's key, if or with could not be evaluated.
+	// ReasonKey: the rule's key could not be evaluated; the record stands for
+	// every step of the rule.
+	ReasonKey = "key"
+	// ReasonEvaluation: the step's if or with could not be evaluated.
 	ReasonEvaluation = "evaluation"
 	// ReasonParams: the computed parameters do not fit the plugin's schema.
 	ReasonParams = "params"
@@ -435,6 +438,8 @@ const (
 	// Expand writes Deliveries beside a held fan-out record and raises its
 	// Expanded; when Expanded reaches Count the record is done.
 	Expand
+	// Bury makes a ready delivery dead for Reason and Error: its action is gone.
+	Bury
 )
 
 // Change is one order for one delivery.
@@ -448,6 +453,9 @@ type Change struct {
 	// From, for Expand: the value of Expanded it continues from; another value
 	// in the store answers ChangedRefused.
 	From int
+	// Reason and Error, for Bury.
+	Reason string
+	Error  string
 }
 
 // Call is what a retry by hand puts in place of a delivery's call.
@@ -490,7 +498,7 @@ type Instance struct {
 
 // Revision is a rule set as it was in force.
 type Revision struct {
-	// ID is the hash of Data.
+	// ID names the content: the same rules have the same id.
 	ID      string
 	Created time.Time
 	Data    []byte

@@ -1,0 +1,153 @@
+package router
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/pointsman/pointsman/router/store"
+	"github.com/pointsman/pointsman/rules"
+)
+
+// Origin is where an event came from.
+type Origin struct {
+	// Source is the configured source's name; it scopes ids.
+	Source string
+	// Dedup is how long an id is remembered; 0: not at all.
+	Dedup time.Duration
+	// Strict tells a sender who uses an id again for other content; for sources
+	// whose ids the sender gives.
+	Strict bool
+}
+
+// Result is what became of one event.
+type Result struct {
+	// UID names the acceptance: this one, or the first one of a duplicate.
+	UID string
+	// Duplicate: the id is remembered with the same content; nothing was started.
+	Duplicate bool
+	// Conflict: the id is remembered with other content; nothing was started.
+	Conflict bool
+}
+
+// word names the result for the events counter.
+func (r Result) word() string {
+	switch {
+	case r.Conflict:
+		return EventConflict
+	case r.Duplicate:
+		return EventDuplicate
+	default:
+		return EventAccepted
+	}
+}
+
+// Accept matches events of one origin and commits what they cause, in order,
+// each for itself. When it returns nil every event that is neither duplicate
+// nor conflict is durable. states, which may be nil, are written in the Txn of
+// the last event and only with it. The errors are ErrUnavailable and
+// ErrStopping, wrapped, or the context's.
+func (r *Router) Accept(ctx context.Context, from Origin, evs []*rules.Event, states ...store.StateWrite) ([]Result, error) {
+	if !r.accepting.Load() {
+		return nil, ErrStopping
+	}
+	setup := r.setup.Load()
+	batch := make([]pending, len(evs))
+	done := make(chan struct{})
+	left := &countdown{n: len(evs), done: done}
+	for i, ev := range evs {
+		p := &batch[i]
+		p.from, p.ev, p.setup, p.left = from, ev, setup, left
+		p.matches = setup.Rules.Match(ev)
+		r.validate(p)
+		if i == len(evs)-1 {
+			p.states = states
+		}
+	}
+	for i := range batch {
+		if err := r.commits.submit(ctx, &batch[i]); err != nil {
+			// Those submitted before are committed or not, and nobody is told:
+			// the sender repeats the request and dedup sorts it out.
+			return nil, err
+		}
+	}
+	select {
+	case <-done:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	out := make([]Result, len(evs))
+	for i := range batch {
+		p := &batch[i]
+		if p.err != nil {
+			r.metrics.StoreUnavailable.Inc()
+			return nil, p.err
+		}
+		res, err := r.result(ctx, p)
+		if err != nil {
+			return nil, err
+		}
+		out[i] = res
+		r.metrics.Events.WithLabelValues(from.Source, res.word()).Inc()
+	}
+	return out, nil
+}
+
+// validate checks the computed parameters of every call against its plugin's
+// schema. It turns a call that does not fit into one that failed.
+func (r *Router) validate(p *pending) {
+	for i := range p.matches {
+		for j := range p.matches[i].Calls {
+			c := &p.matches[i].Calls[j]
+			if c.Skipped || c.Err != nil {
+				continue
+			}
+			if err := r.cfg.Runner.Validate(c.Action, c.Params); err != nil {
+				c.Err = &paramsError{err}
+			}
+		}
+	}
+}
+
+// paramsError marks parameters that do not fit the plugin's schema.
+type paramsError struct{ err error }
+
+func (e *paramsError) Error() string { return "with: " + e.err.Error() }
+func (e *paramsError) Unwrap() error { return e.err }
+
+// result turns a commit's status into the caller's. A conflict by digest may
+// still be the same content in another form.
+func (r *Router) result(ctx context.Context, p *pending) (Result, error) {
+	res := Result{UID: p.result.UID}
+	switch p.result.Status {
+	case store.StatusNew:
+	case store.StatusDuplicate:
+		// The store remembers this very Txn: an earlier try was written although
+		// its answer was lost.
+		res.Duplicate = p.result.UID != p.uid
+	case store.StatusConflict:
+		same, err := r.sameContent(ctx, p)
+		if err != nil {
+			return Result{}, err
+		}
+		res.Duplicate, res.Conflict = same, !same
+	default:
+		return Result{}, fmt.Errorf("%w: commit answered status %d", ErrUnavailable, p.result.Status)
+	}
+	return res, nil
+}
+
+func (r *Router) sameContent(ctx context.Context, p *pending) (bool, error) {
+	old, err := r.cfg.Store.Events(ctx, store.EventQuery{UID: p.result.UID, Limit: 1})
+	if err != nil {
+		return false, fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	if len(old) == 0 { // removed for size; the digest is all there is
+		return false, nil
+	}
+	ev, err := rules.ParseEvent(old[0].JSON, rules.Limits{})
+	if err != nil {
+		return false, nil
+	}
+	return rules.Same(ev, p.ev), nil
+}

@@ -1,0 +1,282 @@
+package router
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/pointsman/pointsman/router/store"
+	"github.com/pointsman/pointsman/rules"
+)
+
+const (
+	maxBatch     = 128
+	maxBatchSize = 1 << 20
+	maxWaiting   = 8192
+	maxStale     = 8
+	commitTime   = 10 * time.Second
+)
+
+// pending is an event on its way into the store.
+type pending struct {
+	from    Origin
+	ev      *rules.Event
+	setup   *Setup
+	matches []rules.Match
+	states  []store.StateWrite
+	left    *countdown
+
+	uid    string
+	tries  int
+	result store.Result
+	err    error
+}
+
+func (p *pending) size() int {
+	n := len(p.ev.JSON()) + 256
+	for i := range p.matches {
+		for j := range p.matches[i].Calls {
+			n += len(p.matches[i].Calls[j].Params) + 256
+		}
+	}
+	return n
+}
+
+func (p *pending) finish(res store.Result, err error) {
+	p.result, p.err = res, err
+	p.left.one()
+}
+
+// countdown closes done after n calls of one.
+type countdown struct {
+	mu   sync.Mutex
+	n    int
+	done chan struct{}
+}
+
+func (c *countdown) one() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.n--; c.n == 0 {
+		close(c.done)
+	}
+}
+
+// committer is the one goroutine that writes events. It takes what is waiting,
+// without a timer, so an idle router commits at once and a busy one shares each
+// write among many. Being one, it steps the events of one (rule, key) in order,
+// each on the result of the one before.
+type committer struct {
+	r    *Router
+	in   chan *pending
+	mu   sync.RWMutex // guards closed against submits
+	done bool
+}
+
+func newCommitter(r *Router) *committer {
+	return &committer{r: r, in: make(chan *pending, maxWaiting)}
+}
+
+// submit queues p; its outcome comes through p.left.
+func (c *committer) submit(ctx context.Context, p *pending) error {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	if c.done {
+		return ErrStopping
+	}
+	select {
+	case c.in <- p:
+		return nil
+	default:
+	}
+	t := time.NewTimer(commitTime)
+	defer t.Stop()
+	select {
+	case c.in <- p:
+		return nil
+	case <-t.C:
+		return fmt.Errorf("%w: %d events are waiting to be stored", ErrUnavailable, maxWaiting)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// close ends run after what is queued is committed.
+func (c *committer) close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.done = true
+	close(c.in)
+}
+
+func (c *committer) run(ctx context.Context) {
+	batch := make([]*pending, 0, maxBatch)
+	var next *pending // did not fit the last batch
+	for {
+		batch = batch[:0]
+		first := next
+		next = nil
+		if first == nil {
+			var ok bool
+			if first, ok = <-c.in; !ok {
+				return
+			}
+		}
+		batch = append(batch, first)
+		for size := first.size(); len(batch) < maxBatch && next == nil; {
+			var p *pending
+			select {
+			case p = <-c.in:
+			default:
+			}
+			if p == nil {
+				break
+			}
+			if size += p.size(); size > maxBatchSize {
+				next = p
+				break
+			}
+			batch = append(batch, p)
+		}
+		c.commit(ctx, batch)
+	}
+}
+
+// commit steps and writes a batch; what is stale is stepped again on what is in
+// the store now.
+func (c *committer) commit(ctx context.Context, batch []*pending) {
+	start := time.Now()
+	n := len(batch)
+	for len(batch) > 0 {
+		txns, err := c.step(ctx, batch)
+		if err != nil {
+			c.fail(batch, err)
+			return
+		}
+		results, err := c.write(ctx, txns)
+		if err != nil && len(batch) > 1 && !broken(err) {
+			// One of them cannot be written; it must not fail its neighbours.
+			for _, p := range batch {
+				c.commit(ctx, []*pending{p})
+			}
+			return
+		}
+		if err != nil {
+			c.fail(batch, err)
+			return
+		}
+		batch = c.sort(batch, txns, results)
+	}
+	c.r.metrics.CommitEvents.Observe(float64(n))
+	c.r.metrics.CommitSeconds.Observe(time.Since(start).Seconds())
+}
+
+// broken says that the store, and not a Txn, is the trouble.
+func broken(err error) bool {
+	return errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrFull) || errors.Is(err, store.ErrFenced) ||
+		errors.Is(err, store.ErrClosed) || errors.Is(err, context.DeadlineExceeded)
+}
+
+func (c *committer) fail(batch []*pending, err error) {
+	c.r.log.Error("events not accepted", "events", len(batch), "error", err)
+	if errors.Is(err, store.ErrFull) {
+		c.r.health.set(reasonFull, "store is full and holds nothing finished")
+	}
+	for _, p := range batch {
+		p.finish(store.Result{}, fmt.Errorf("%w: %w", ErrUnavailable, err))
+	}
+}
+
+func (c *committer) write(ctx context.Context, txns []store.Txn) ([]store.Result, error) {
+	ctx, cancel := context.WithTimeout(ctx, commitTime)
+	defer cancel()
+	return c.r.cfg.Store.Commit(ctx, txns...)
+}
+
+// sort finishes what is decided and returns what is stale.
+func (c *committer) sort(batch []*pending, txns []store.Txn, results []store.Result) []*pending {
+	stale := batch[:0]
+	for i, p := range batch {
+		switch {
+		case results[i].Status != store.StatusStale:
+			p.uid = txns[i].Event.UID
+			if results[i].Status == store.StatusNew {
+				c.r.record(p, &txns[i])
+			}
+			p.finish(results[i], nil)
+		case p.tries >= maxStale || len(p.states) > 0:
+			// A source's own state is its business to read again.
+			p.finish(store.Result{}, fmt.Errorf("%w: rule state keeps changing", ErrUnavailable))
+		default:
+			p.tries++
+			stale = append(stale, p)
+		}
+	}
+	return stale
+}
+
+// step reads the states the batch needs and plans each event in order, every
+// one on the state the one before leaves behind.
+func (c *committer) step(ctx context.Context, batch []*pending) ([]store.Txn, error) {
+	states, err := c.load(ctx, batch)
+	if err != nil {
+		return nil, err
+	}
+	txns := make([]store.Txn, len(batch))
+	for i, p := range batch {
+		now := c.r.cfg.Now()
+		txns[i] = c.r.plan(p, states, now)
+		for _, w := range txns[i].States {
+			states[w.Key] = w.State
+		}
+		txns[i].States = append(txns[i].States, p.states...)
+	}
+	return txns, nil
+}
+
+func (c *committer) load(ctx context.Context, batch []*pending) (map[string]store.State, error) {
+	var keys []string
+	states := make(map[string]store.State)
+	for _, p := range batch {
+		for i := range p.matches {
+			k := p.matches[i].StateKey()
+			if _, known := states[k]; k == "" || known {
+				continue
+			}
+			states[k] = store.State{Key: k}
+			keys = append(keys, k)
+		}
+	}
+	if len(keys) == 0 {
+		return states, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, commitTime)
+	defer cancel()
+	loaded, err := c.r.cfg.Store.Load(ctx, keys...)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range loaded {
+		states[s.Key] = s
+	}
+	return states, nil
+}
+
+// newVersion returns a version that no other write of the key uses.
+func newVersion() uint64 {
+	for {
+		if v := rand.Uint64(); v != 0 {
+			return v
+		}
+	}
+}
+
+// newUID returns a UUIDv7; they grow within the process.
+func newUID() string {
+	return uuid.Must(uuid.NewV7()).String()
+}

@@ -1,0 +1,124 @@
+package router
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	actionv1 "github.com/pointsman/pointsman/actions/proto/pointsman/action/v1"
+	"github.com/pointsman/pointsman/router/store"
+)
+
+// Why an attempt was asked to stop.
+var (
+	errTimeout   = errors.New("timed out")
+	errStopping  = errors.New("the router is shutting down")
+	errLeaseLost = errors.New("the lease was lost")
+	errCancelled = errors.New("cancelled by hand")
+)
+
+// deliver runs one lease and settles how it ended. lock keeps suspects of a
+// crash alone in their plugin.
+func (r *Router) deliver(a *attempt, lock *sync.RWMutex) {
+	d := &a.lease.Delivery
+	if out, ok := before(a, r.cfg.Now()); ok {
+		r.settle(a, out)
+		return
+	}
+	if d.Suspect {
+		lock.Lock()
+		defer lock.Unlock()
+	} else {
+		lock.RLock()
+		defer lock.RUnlock()
+	}
+	e := ended{}
+	if e.cause = context.Cause(a.ctx); e.cause == nil {
+		e = r.run(a)
+	}
+	e.alone = d.Suspect || a.action.Concurrency == 1
+	out := decide(d, &a.action, a.lease, e, r.cfg.Rand)
+	r.settle(a, out)
+}
+
+// before decides what needs no attempt: a crash swallowed the last one of an
+// action that holds such, or the delivery is too old.
+func before(a *attempt, now time.Time) (store.Outcome, bool) {
+	d := &a.lease.Delivery
+	out := store.Outcome{
+		ID: d.ID, Epoch: a.lease.Epoch,
+		Attempts: d.Attempts, Crashes: d.Crashes, Suspect: d.Suspect, Error: d.Error,
+	}
+	switch {
+	case a.lease.Lost != nil && a.action.Hold:
+		out.State, out.Reason = store.Held, store.ReasonUncertain
+		out.Error = "the outcome of the last attempt is not known: its router stopped before it was stored"
+	case a.action.Retry.MaxAge > 0 && now.Sub(d.Budget) >= a.action.Retry.MaxAge:
+		out.State, out.Reason = store.Dead, store.ReasonAge
+		out.Error = "not done within max_age " + a.action.Retry.MaxAge.String()
+		if d.Error != "" {
+			out.Error += "; last: " + d.Error
+		}
+	default:
+		return out, false
+	}
+	return out, true
+}
+
+// run starts the attempt and waits for its end.
+func (r *Router) run(a *attempt) ended {
+	d := &a.lease.Delivery
+	e := ended{started: r.cfg.Now()}
+	ctx, cancel := context.WithTimeoutCause(a.ctx, a.action.Timeout, errTimeout)
+	defer cancel()
+	begun := time.Now()
+	e.resp, e.err = r.cfg.Runner.Run(ctx, d.Action, &actionv1.RunRequest{
+		DeliveryId: d.ID,
+		Attempt:    uint32(a.lease.Number),
+		Epoch:      a.lease.Epoch,
+		Rule:       d.Rule,
+		Action:     d.Action,
+		EventId:    d.EventID,
+		Event:      a.lease.Event,
+		Params:     d.Params,
+		Key:        d.Key,
+		Timeout:    durationpb.New(a.action.Timeout),
+	})
+	e.cause = context.Cause(ctx)
+	e.ended = r.cfg.Now()
+	r.metrics.AttemptSeconds.WithLabelValues(d.Action).Observe(time.Since(begun).Seconds())
+	return e
+}
+
+// settle stores the outcome; it returns when it is stored or the lease turned
+// out to be another's.
+func (r *Router) settle(a *attempt, out store.Outcome) {
+	res := r.settles.settle(out)
+	d := &a.lease.Delivery
+	word := "none"
+	if out.Attempt != nil {
+		word = out.Attempt.Outcome
+	}
+	switch {
+	case res == store.SettledLost:
+		r.log.Warn("outcome came too late: the lease was lost", "delivery_id", d.ID, "action", d.Action,
+			"attempt", a.lease.Number, "outcome", word)
+		word = "lost"
+	case out.State == store.Dead:
+		r.log.Error("delivery is dead", "delivery_id", d.ID, "event_id", d.EventID, "rule", d.Rule, "action", d.Action,
+			"attempt", a.lease.Number, "reason", out.Reason, "error", out.Error)
+	case out.State == store.Held:
+		r.log.Warn("delivery is held", "delivery_id", d.ID, "event_id", d.EventID, "rule", d.Rule, "action", d.Action,
+			"attempt", a.lease.Number, "reason", out.Reason)
+	case out.State == store.Ready:
+		r.log.Info("delivery will be tried again", "delivery_id", d.ID, "event_id", d.EventID, "rule", d.Rule,
+			"action", d.Action, "attempt", a.lease.Number, "outcome", word, "in", out.Delay, "error", out.Error)
+	case out.State == store.Done:
+		r.log.Debug("delivery done", "delivery_id", d.ID, "event_id", d.EventID, "rule", d.Rule, "action", d.Action,
+			"attempt", a.lease.Number)
+	}
+	r.metrics.Settled.WithLabelValues(d.Action, word).Inc()
+}

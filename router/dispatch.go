@@ -1,0 +1,163 @@
+package router
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/pointsman/pointsman/router/store"
+)
+
+// maxIdle is how long the dispatcher sleeps at the most: what another router
+// wrote while a wake-up was lost waits no longer than this.
+const maxIdle = time.Second
+
+// dispatch claims due deliveries for free slots until ctx ends, and starts
+// them. It asks again when something is due, woken or a slot is free.
+func (r *Router) dispatch(ctx context.Context) error {
+	wake := r.cfg.Store.Wake()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		wait, err := r.claim(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		timer.Reset(wait)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-wake:
+		case <-r.kick:
+		case <-timer.C:
+		}
+	}
+}
+
+// claim takes what is due into free slots. It returns how long nothing else
+// will be due by itself, or an error after which this router must end.
+func (r *Router) claim(ctx context.Context) (time.Duration, error) {
+	setup := r.setup.Load()
+	wants := r.wants(setup)
+	if len(wants) == 0 {
+		return maxIdle, nil
+	}
+	op := store.OpID(uuid.NewString())
+	pause := 50 * time.Millisecond
+	for {
+		begun := time.Now()
+		leases, wait, err := r.cfg.Store.Claim(ctx, op, wants, r.cfg.Lease)
+		switch {
+		case err == nil:
+			r.health.clear(reasonStore)
+			for i := range leases {
+				r.start(&leases[i], setup, begun)
+			}
+			if wait <= 0 || wait > maxIdle {
+				wait = maxIdle
+			}
+			return wait, nil
+		case ctx.Err() != nil:
+			return 0, nil
+		case errors.Is(err, store.ErrFenced):
+			return 0, err
+		}
+		// The same op again: a claim whose answer was lost is given again.
+		r.metrics.StoreUnavailable.Inc()
+		r.health.set(reasonStore, "store: "+err.Error())
+		r.log.Warn("claiming deliveries", "error", err)
+		if !sleep(ctx, pause) {
+			return 0, nil
+		}
+		pause = min(2*pause, 2*time.Second)
+	}
+}
+
+// wants asks for as many deliveries of each action as it has free slots.
+func (r *Router) wants(s *Setup) []store.Want {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	wants := make([]store.Want, 0, len(s.Actions))
+	for name, a := range s.Actions {
+		if n := a.Concurrency - r.busy[name]; n > 0 {
+			wants = append(wants, store.Want{Action: name, N: n, Durable: a.Hold})
+		}
+	}
+	slices.SortFunc(wants, func(a, b store.Want) int {
+		if a.Action < b.Action {
+			return -1
+		}
+		return 1
+	})
+	return wants
+}
+
+// attempt is one lease in this router's hands.
+type attempt struct {
+	lease  *store.Lease
+	action Action
+	// ctx ends with a cause: errTimeout, errStopping, errLeaseLost or
+	// errCancelled.
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	// until is when the lease runs out unless it is extended; guarded by
+	// Router.mu.
+	until time.Time
+}
+
+// start gives a lease its slot and its goroutine.
+func (r *Router) start(l *store.Lease, setup *Setup, begun time.Time) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	a := &attempt{
+		lease: l, action: setup.Actions[l.Delivery.Action],
+		ctx: ctx, cancel: cancel, until: begun.Add(r.cfg.Lease),
+	}
+	r.mu.Lock()
+	r.running[l.Delivery.ID] = a
+	r.busy[l.Delivery.Action]++
+	lock := r.alone[l.Delivery.Action]
+	if lock == nil {
+		lock = new(sync.RWMutex)
+		r.alone[l.Delivery.Action] = lock
+	}
+	r.mu.Unlock()
+	r.wg.Go(func() {
+		r.deliver(a, lock)
+		r.end(a)
+	})
+}
+
+// end frees the slot; the outcome is stored by now, or never will be.
+func (r *Router) end(a *attempt) {
+	a.cancel(nil)
+	r.mu.Lock()
+	delete(r.running, a.lease.Delivery.ID)
+	r.busy[a.lease.Delivery.Action]--
+	r.mu.Unlock()
+	r.poke()
+}
+
+// cancelAll asks every running attempt to stop.
+func (r *Router) cancelAll(cause error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, a := range r.running {
+		a.cancel(cause)
+	}
+}
+
+// cancelOne asks one attempt to stop, if it runs here.
+func (r *Router) cancelOne(id string, cause error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if a := r.running[id]; a != nil {
+		a.cancel(cause)
+	}
+}

@@ -1,0 +1,311 @@
+// Package router takes events in and sees what they cause to a known end.
+//
+// The way of an event: Accept matches it, plans what it causes, and commits
+// event, verdicts, rule state and deliveries in one store transaction. The way
+// of a delivery: the dispatcher claims it, deliver runs it through the Runner,
+// decide turns how it ended into an outcome, and the outcome is settled. There
+// is nothing beside these two ways, and no state between "seen" and "queued".
+package router
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	actionv1 "github.com/pointsman/pointsman/actions/proto/pointsman/action/v1"
+	"github.com/pointsman/pointsman/router/store"
+	"github.com/pointsman/pointsman/rules"
+)
+
+// Errors that callers of Accept branch on.
+var (
+	// ErrUnavailable: the event was not accepted because the store cannot commit
+	// now, or too much is waiting. Send it again later.
+	ErrUnavailable = errors.New("cannot accept durably now")
+	// ErrStopping: the router is shutting down or has not started yet.
+	ErrStopping = errors.New("not accepting events")
+)
+
+// Runner runs single attempts; actions/host is the one that uses processes.
+// All methods are safe for concurrent use.
+type Runner interface {
+	// Run runs one attempt of a configured action and returns how it ended. A
+	// response is the plugin's own word. An error with a method Crashed() bool
+	// that is true means the process died while the attempt was open, and that
+	// it and all it started are gone; with Unavailable() bool, that nothing was
+	// started. When ctx ends, Run asks the plugin to stop, and still prefers its
+	// answer if one comes soon.
+	Run(ctx context.Context, action string, req *actionv1.RunRequest) (*actionv1.RunResponse, error)
+	// Validate checks computed parameters against the plugin's schema, as far as
+	// it is known.
+	Validate(action string, params []byte) error
+	// Close ends every plugin, at the latest when ctx is done, and returns when
+	// all their processes are gone. Open runs then return as crashed.
+	Close(ctx context.Context) error
+}
+
+// Config is what a router is made of.
+type Config struct {
+	Store    store.Full
+	Runner   Runner
+	Setup    Setup
+	Instance store.Instance
+	// Log defaults to slog.Default, Now to time.Now, Metrics to unregistered
+	// ones.
+	Log     *slog.Logger
+	Now     func() time.Time
+	Metrics *Metrics
+	// Rand gives numbers in [0, 1) for jitter; default math/rand/v2. It must be
+	// safe for concurrent use.
+	Rand func() float64
+	// FanOut is the greatest number of deliveries one event may cause before a
+	// person is asked; default 1000.
+	FanOut int
+	// Lease is how long a claim lasts without being extended, default 15 s; it is
+	// extended three times in that time.
+	Lease time.Duration
+	// Grace is how long attempts may go on after Run's context ends; default 10 s.
+	Grace time.Duration
+	// Retention says what housekeeping keeps; Policy.Keep is the router's.
+	Retention store.Policy
+	// Durability is what the store must offer; re-checked every 30 s.
+	Durability store.Durability
+}
+
+// Setup is the part of the configuration that a reload replaces, as a whole.
+type Setup struct {
+	Rules   *rules.Ruleset
+	Actions map[string]Action
+	// Revision records Rules; events refer to it.
+	Revision store.Revision
+}
+
+// Action is how deliveries of one configured action are run.
+type Action struct {
+	Name string
+	// Plugin is the plugin's name or path, for people.
+	Plugin string
+	// Concurrency is how many attempts run at a time.
+	Concurrency int
+	// Timeout of one attempt.
+	Timeout time.Duration
+	Retry   RetryPolicy
+	// Hold an attempt whose outcome a crash swallowed, instead of running it
+	// again.
+	Hold bool
+	// DryRun records deliveries without running them.
+	DryRun bool
+}
+
+// RetryPolicy bounds the attempts of a delivery.
+type RetryPolicy struct {
+	// Attempts counts the first.
+	Attempts int
+	// MaxAge counts from the acceptance or the last retry by hand.
+	MaxAge time.Duration
+	// Min and Max bound the delay between attempts: full jitter over
+	// min(Max, Min * 2^n).
+	Min, Max time.Duration
+}
+
+// Router is one running router.
+type Router struct {
+	cfg     Config
+	log     *slog.Logger
+	metrics *Metrics
+	setup   atomic.Pointer[Setup]
+	commits *committer
+	settles *settler
+	health  health
+
+	accepting atomic.Bool
+	kick      chan struct{} // something changed for the dispatcher
+
+	mu      sync.Mutex
+	running map[string]*attempt // by delivery id
+	busy    map[string]int      // slots taken, by action
+	alone   map[string]*sync.RWMutex
+	wg      sync.WaitGroup // one per running attempt
+}
+
+// New makes a router; Run starts it.
+func New(cfg Config) (*Router, error) {
+	if cfg.Store == nil || cfg.Runner == nil || cfg.Setup.Rules == nil {
+		return nil, errors.New("router: Store, Runner and Setup.Rules are required")
+	}
+	cfg = cfg.withDefaults()
+	r := &Router{
+		cfg:     cfg,
+		log:     cfg.Log,
+		metrics: cfg.Metrics,
+		kick:    make(chan struct{}, 1),
+		running: make(map[string]*attempt),
+		busy:    make(map[string]int),
+		alone:   make(map[string]*sync.RWMutex),
+	}
+	r.setup.Store(&cfg.Setup)
+	r.commits = newCommitter(r)
+	r.settles = newSettler(r)
+	r.health.set(reasonStarting, "starting")
+	return r, nil
+}
+
+func (c Config) withDefaults() Config {
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Rand == nil {
+		c.Rand = rand.Float64
+	}
+	if c.Metrics == nil {
+		c.Metrics = NewMetrics(prometheus.NewRegistry())
+	}
+	if c.FanOut == 0 {
+		c.FanOut = 1000
+	}
+	if c.Lease == 0 {
+		c.Lease = 15 * time.Second
+	}
+	if c.Grace == 0 {
+		c.Grace = 10 * time.Second
+	}
+	return c
+}
+
+// Run enters the store, accepts and delivers until ctx ends, then drains:
+// nothing is accepted or claimed any more, running attempts get Grace to end,
+// the rest is stopped and released without counting. It returns nil after a
+// drain and an error when the router cannot go on (store.ErrFenced).
+func (r *Router) Run(ctx context.Context) error {
+	if err := r.enter(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
+	// Everything below outlives ctx: work that was begun is finished in order.
+	work, stop := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer stop(nil)
+	var background sync.WaitGroup
+	background.Go(func() { r.commits.run(work) })
+	background.Go(func() { r.settles.run(work) })
+	background.Go(func() { r.keepLeases(work) })
+	background.Go(func() { r.keepHouse(work) })
+
+	r.accepting.Store(true)
+	r.health.clear(reasonStarting)
+	r.log.Info("router started", "rules", len(r.setup.Load().Rules.Rules()), "actions", len(r.setup.Load().Actions))
+	err := r.dispatch(ctx)
+
+	r.health.set(reasonStopping, "shutting down")
+	r.accepting.Store(false)
+	r.commits.close() // what is in the queue is committed still
+	r.drain()
+	r.settles.close()
+	stop(errStopping)
+	background.Wait()
+	return err
+}
+
+// enter registers this start, waiting for a store that cannot be reached yet.
+func (r *Router) enter(ctx context.Context) error {
+	pause := 100 * time.Millisecond
+	for {
+		_, err := r.cfg.Store.Enter(ctx, r.cfg.Instance)
+		if err == nil {
+			if err = r.cfg.Store.PutRevision(ctx, r.setup.Load().Revision); err == nil {
+				r.health.clear(reasonStore)
+				return nil
+			}
+		}
+		if !errors.Is(err, store.ErrUnavailable) {
+			return fmt.Errorf("enter the store: %w", err)
+		}
+		r.health.set(reasonStore, err.Error())
+		r.log.Warn("store is unavailable, waiting", "error", err)
+		if !sleep(ctx, pause) {
+			return ctx.Err()
+		}
+		pause = min(2*pause, 2*time.Second)
+	}
+}
+
+// drain gives running attempts the grace, then asks them to stop, then ends
+// their processes. Each is settled either way.
+func (r *Router) drain() {
+	done := make(chan struct{})
+	go func() { r.wg.Wait(); close(done) }()
+	ask := r.cfg.Grace - min(2*time.Second, r.cfg.Grace/4)
+	select {
+	case <-done:
+	case <-time.After(ask):
+		r.log.Warn("grace is nearly over, stopping attempts", "running", r.Running())
+		r.cancelAll(errStopping)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), r.cfg.Grace-ask)
+	defer cancel()
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
+	if err := r.cfg.Runner.Close(ctx); err != nil {
+		r.log.Error("ending plugins", "error", err)
+	}
+	// A store that is away must not keep the process from ending; what it did not
+	// learn is found by the next start.
+	giveUp := time.AfterFunc(time.Second, r.settles.abandon)
+	defer giveUp.Stop()
+	<-done
+}
+
+// Reload replaces rules and actions at once. Events accepted from now on are
+// matched against the new rules; queued deliveries keep their parameters. When
+// it returns an error nothing has changed.
+func (r *Router) Reload(ctx context.Context, s Setup) error {
+	if err := r.cfg.Store.PutRevision(ctx, s.Revision); err != nil {
+		return fmt.Errorf("store the revision: %w", err)
+	}
+	r.setup.Store(&s)
+	r.poke()
+	return nil
+}
+
+// Setup returns what is in force.
+func (r *Router) Setup() Setup { return *r.setup.Load() }
+
+// Running returns how many attempts run now.
+func (r *Router) Running() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.running)
+}
+
+// poke wakes the dispatcher.
+func (r *Router) poke() {
+	select {
+	case r.kick <- struct{}{}:
+	default:
+	}
+}
+
+// sleep waits for d; false when ctx ended first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
