@@ -122,7 +122,7 @@ func decideCrash(out *store.Outcome, att *store.Attempt, a *Action, e ended, rnd
 		out.Crashes++
 		out.Delay = jitter(a.Retry, out.Crashes-1, rnd)
 		if out.Crashes >= maxCrashes {
-			out.State, out.Reason = store.Dead, store.ReasonCrashes
+			out.State, out.Reason, out.Delay = store.Dead, store.ReasonCrashes, 0
 			out.Error = fmt.Sprintf("crashed its plugin %d times: %s", out.Crashes, att.Error)
 		}
 	default:
