@@ -72,8 +72,8 @@ type Version struct {
 	Version string `json:"version"`
 	Commit  string `json:"commit"`
 	Go      string `json:"go"`
-	// Platform is GOOS/GOARCH.
-	Platform string `json:"platform"`
+	OS      string `json:"os"`
+	Arch    string `json:"arch"`
 }
 
 // Config configures New. Router, Orders, Store and Metrics are required.

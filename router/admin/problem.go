@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -81,12 +82,14 @@ func (a *api) problem(r *http.Request, err error) *Problem {
 
 // write answers 200 (or status) with v as JSON.
 func (a *api) write(w http.ResponseWriter, r *http.Request, status int, v any) {
-	body, err := json.Marshal(v)
-	if err != nil {
+	var body bytes.Buffer
+	e := json.NewEncoder(&body)
+	e.SetEscapeHTML(false) // events are shown as they were sent
+	if err := e.Encode(v); err != nil {
 		a.fail(w, r, fmt.Errorf("encode answer: %w", err))
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_, _ = w.Write(append(body, '\n')) // as in fail
+	_, _ = w.Write(body.Bytes()) // as in fail
 }
