@@ -38,10 +38,6 @@ type Metrics struct {
 	// it took to become durable.
 	CommitEvents  prometheus.Histogram
 	CommitSeconds prometheus.Histogram
-	// PluginUp is 1 while the plugin of an action runs, by action.
-	PluginUp *prometheus.GaugeVec
-	// PluginRestarts counts starts after the first, by action.
-	PluginRestarts *prometheus.CounterVec
 	// StoreUnavailable counts store operations that failed because the store
 	// could not be reached or could not write.
 	StoreUnavailable prometheus.Counter
@@ -74,19 +70,13 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Help:    "How long a commit took to become durable.",
 			Buckets: prometheus.ExponentialBuckets(.00025, 2, 15),
 		}),
-		PluginUp: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "pointsman_plugin_up",
-			Help: "1 while the plugin of an action runs.",
-		}, []string{"action"}),
-		PluginRestarts: counters("plugin_restarts_total",
-			"Starts of a plugin after its first, by action.", "action"),
 		StoreUnavailable: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "pointsman_store_unavailable_total",
 			Help: "Store operations that failed because the store could not be reached or could not write.",
 		}),
 	}
 	reg.MustRegister(m.Events, m.Matches, m.RuleErrors, m.Settled, m.AttemptSeconds,
-		m.CommitEvents, m.CommitSeconds, m.PluginUp, m.PluginRestarts, m.StoreUnavailable)
+		m.CommitEvents, m.CommitSeconds, m.StoreUnavailable)
 	return m
 }
 

@@ -9,6 +9,7 @@ package router
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -45,10 +46,10 @@ type Runner interface {
 	Run(ctx context.Context, action string, req *actionv1.RunRequest) (*actionv1.RunResponse, error)
 	// Validate checks computed parameters against the plugin's schema, as far as
 	// it is known.
-	Validate(action string, params []byte) error
+	Validate(action string, params json.RawMessage) error
 	// Close ends every plugin, at the latest when ctx is done, and returns when
 	// all their processes are gone. Open runs then return as crashed.
-	Close(ctx context.Context) error
+	Close(ctx context.Context)
 }
 
 // Config is what a router is made of.
@@ -258,9 +259,7 @@ func (r *Router) drain() {
 	case <-done:
 	case <-ctx.Done():
 	}
-	if err := r.cfg.Runner.Close(ctx); err != nil {
-		r.log.Error("ending plugins", "error", err)
-	}
+	r.cfg.Runner.Close(ctx)
 	// A store that is away must not keep the process from ending; what it did not
 	// learn is found by the next start.
 	giveUp := time.AfterFunc(time.Second, r.settles.abandon)
@@ -308,4 +307,17 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	case <-ctx.Done():
 		return false
 	}
+}
+
+// Busy returns how many attempts of each action run now.
+func (r *Router) Busy() map[string]int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out := make(map[string]int, len(r.busy))
+	for action, n := range r.busy {
+		if n > 0 {
+			out[action] = n
+		}
+	}
+	return out
 }

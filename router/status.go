@@ -56,6 +56,10 @@ type ActionStatus struct {
 	// admin listener adds removed, for actions that only deliveries still name.
 	State       string `json:"state"`
 	Concurrency int    `json:"concurrency"`
+	// PID of the plugin's process, 0 while none runs; Restarts counts starts
+	// after the first.
+	PID      int `json:"pid"`
+	Restarts int `json:"restarts"`
 	// Running is how many attempts run in this router now.
 	Running   int         `json:"running"`
 	LastError string      `json:"last_error"`

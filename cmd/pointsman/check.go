@@ -1,0 +1,108 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pointsman/pointsman/actions/host"
+)
+
+func (a *app) checkCmd() *cobra.Command {
+	var strict, noPlugins bool
+	cmd := &cobra.Command{
+		Use:   "check",
+		Short: "Find every problem of the configuration and the rules",
+		Long: "Load the configuration and the rules as serve does, and print every problem with its file, line and\n" +
+			"column. Each external plugin is verified and started, only to be asked what it takes. Exits 1 when\n" +
+			"there is a problem; warnings alone exit 0, with --strict 1.",
+		Example: "  pointsman check\n  pointsman check -c /etc/pointsman/pointsman.yaml --strict",
+		Args:    cobra.NoArgs,
+		RunE: does(func(cmd *cobra.Command, _ []string) error {
+			return a.check(cmd.Context(), strict, noPlugins)
+		}),
+	}
+	cmd.Flags().BoolVar(&strict, "strict", false, "treat warnings as problems")
+	cmd.Flags().BoolVar(&noPlugins, "no-plugins", false, "do not start external plugins")
+	return cmd
+}
+
+// finding is one line of `check -o json`.
+type finding struct {
+	Severity string `json:"severity"`
+	Message  string `json:"message"`
+}
+
+func (a *app) check(ctx context.Context, strict, noPlugins bool) error {
+	problems, warnings, err := a.findings(ctx, noPlugins)
+	if err != nil {
+		return err
+	}
+	list := []finding{}
+	for _, p := range problems {
+		list = append(list, finding{"error", p.Error()})
+	}
+	for _, w := range warnings {
+		list = append(list, finding{"warning", w.Error()})
+	}
+	if a.json() {
+		if err := a.printJSON(list); err != nil {
+			return err
+		}
+	} else {
+		for _, f := range list {
+			if err := a.printf("%s: %s\n", f.Severity, escapeLines(f.Message)); err != nil {
+				return err
+			}
+		}
+		if len(problems) == 0 {
+			if err := a.printf("%s: ok, %d warnings\n", a.configPath, len(warnings)); err != nil {
+				return err
+			}
+		}
+	}
+	if n := len(problems); n > 0 {
+		return exitf(exitFindings, "%d problems, %d warnings", n, len(warnings))
+	}
+	if strict && len(warnings) > 0 {
+		return exitf(exitFindings, "%d warnings, and --strict", len(warnings))
+	}
+	return nil
+}
+
+// findings runs the load path of serve and takes its errors apart.
+func (a *app) findings(ctx context.Context, noPlugins bool) (problems, warnings []error, err error) {
+	cfg, err := loadConfig(a.configPath)
+	if err != nil {
+		return flatten(err), nil, nil
+	}
+	h, err := host.New(host.Config{Bundled: bundledDescriptions(), Log: a.quietLog()})
+	if err != nil {
+		return nil, nil, fmt.Errorf("prepare to ask plugins: %w", err)
+	}
+	defer h.Close(ctx)
+	l, err := load(ctx, cfg, h, !noPlugins)
+	problems = append(flatten(err), l.brokenProblems()...)
+	for _, w := range l.warnings() {
+		warnings = append(warnings, w)
+	}
+	return problems, warnings, nil
+}
+
+// flatten lists the errors that err joins.
+func flatten(err error) []error {
+	if err == nil {
+		return nil
+	}
+	var many interface{ Unwrap() []error }
+	if !errors.As(err, &many) {
+		return []error{err}
+	}
+	var out []error
+	for _, e := range many.Unwrap() {
+		out = append(out, flatten(e)...)
+	}
+	return out
+}

@@ -1,0 +1,173 @@
+package main
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/pointsman/pointsman/actions/host"
+	"github.com/pointsman/pointsman/router"
+	"github.com/pointsman/pointsman/router/config"
+	"github.com/pointsman/pointsman/router/store"
+	"github.com/pointsman/pointsman/router/store/sqlite"
+)
+
+// The methods below are what the admin listener shows of the whole.
+
+// Ready implements admin.Router.
+func (s *server) Ready() router.Readiness {
+	h := s.router.Health()
+	r := router.Readiness{
+		OK: len(h.Reasons) == 0, Reasons: append([]string{}, h.Reasons...),
+		Durability: []string{}, Actions: []router.Broken{}, Sources: []router.Broken{},
+	}
+	for _, f := range h.Shortfalls {
+		r.Durability = append(r.Durability, f.Setting+" is "+f.Value+", want "+f.Want)
+	}
+	for _, a := range s.Actions() {
+		if a.State == "broken" {
+			r.Actions = append(r.Actions, router.Broken{Name: a.Name, Reason: a.LastError})
+		}
+	}
+	return r
+}
+
+// Status implements admin.Router.
+func (s *server) Status() router.Status {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := router.Status{
+		Name: s.cfg.Name, Started: s.started.UTC(), Store: s.storeName(), Instance: s.data.instance.ID,
+		Revision: s.router.Setup().Revision.ID, Reloaded: s.reloaded.UTC(),
+		Rules: len(s.loaded.rules.Rules()), Sources: len(s.cfg.Sources),
+	}
+	if s.reloadErr != nil {
+		st.ReloadError = s.reloadErr.Error()
+	}
+	return st
+}
+
+// Actions implements admin.Router.
+func (s *server) Actions() []router.ActionStatus {
+	l := s.view()
+	plugins := make(map[string]host.Status)
+	for _, p := range s.host.Status() {
+		plugins[p.Action] = p
+	}
+	busy := s.router.Busy()
+	out := make([]router.ActionStatus, 0, len(l.cfg.Actions))
+	for _, a := range l.cfg.Actions {
+		p := plugins[a.Name]
+		st := router.ActionStatus{
+			Name: a.Name, Plugin: a.Plugin, Version: cmp.Or(p.Version, l.described[a.Name].Version),
+			State: actionState(p.State), PID: p.PID, Restarts: p.Restarts, LastError: p.Error,
+			Concurrency: a.Concurrency, Running: busy[a.Name], Timeout: a.Timeout.String(),
+			Retry: router.RetryStatus{
+				Attempts: a.Retry.Attempts, MaxAge: a.Retry.MaxAge.String(),
+				Min: a.Retry.Min.String(), Max: a.Retry.Max.String(),
+			},
+			OnUncertain: "retry", DryRun: a.DryRun,
+		}
+		if a.HoldUncertain {
+			st.OnUncertain = "hold"
+		}
+		if err := l.broken[a.Name]; err != nil && p.PID == 0 {
+			st.State, st.LastError = "broken", err.Error()
+		}
+		out = append(out, st)
+	}
+	slices.SortFunc(out, func(a, b router.ActionStatus) int { return cmp.Compare(a.Name, b.Name) })
+	return out
+}
+
+func actionState(s host.State) string {
+	switch s {
+	case host.Running:
+		return "running"
+	case host.Backoff, host.Failed:
+		return "broken"
+	default:
+		return "idle"
+	}
+}
+
+// Plugins implements admin.Router.
+func (s *server) Plugins() []router.PluginStatus {
+	l := s.view()
+	byPlugin := make(map[string]*router.PluginStatus)
+	for _, a := range l.cfg.Actions {
+		p := byPlugin[a.Plugin]
+		if p == nil {
+			d := l.described[a.Name]
+			p = &router.PluginStatus{
+				Name: cmp.Or(d.Name, a.Plugin), Version: d.Version, Summary: d.Summary,
+				Idempotency: string(cmp.Or(d.Idempotency, "unknown")), DryRun: d.DryRun,
+				SettingsSchema: d.SettingsSchema, ParamsSchema: d.ParamsSchema, Actions: []string{},
+			}
+			if !a.Bundled {
+				p.Path = a.Plugin
+			}
+			byPlugin[a.Plugin] = p
+		}
+		p.Actions = append(p.Actions, a.Name)
+	}
+	out := make([]router.PluginStatus, 0, len(byPlugin))
+	for _, p := range byPlugin {
+		slices.Sort(p.Actions)
+		out = append(out, *p)
+	}
+	slices.SortFunc(out, func(a, b router.PluginStatus) int {
+		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Path, b.Path))
+	})
+	return out
+}
+
+func (s *server) storeName() string {
+	if s.cfg.Store.Kind == config.Redis {
+		return s.cfg.Store.Address
+	}
+	return "sqlite:" + s.cfg.Store.Path
+}
+
+func openStore(cfg *config.Config) (store.Full, error) {
+	return sqlite.Open(sqlite.Config{Path: cfg.Store.Path})
+}
+
+func durabilityName(d store.Durability) string {
+	return [...]string{"", "strict", "process", "none"}[d]
+}
+
+// pluginMetrics shows the plugins when scraped.
+type pluginMetrics struct {
+	host         *host.Host
+	up, restarts *prometheus.Desc
+}
+
+func newPluginMetrics(h *host.Host) *pluginMetrics {
+	return &pluginMetrics{
+		host: h,
+		up: prometheus.NewDesc("pointsman_plugin_up",
+			"1 while the plugin of an action runs.", []string{"action"}, nil),
+		restarts: prometheus.NewDesc("pointsman_plugin_restarts_total",
+			"Starts of a plugin after its first, by action.", []string{"action"}, nil),
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (m *pluginMetrics) Describe(ch chan<- *prometheus.Desc) {
+	ch <- m.up
+	ch <- m.restarts
+}
+
+// Collect implements prometheus.Collector.
+func (m *pluginMetrics) Collect(ch chan<- prometheus.Metric) {
+	for _, p := range m.host.Status() {
+		up := 0.0
+		if p.State == host.Running {
+			up = 1
+		}
+		ch <- prometheus.MustNewConstMetric(m.up, prometheus.GaugeValue, up, p.Action)
+		ch <- prometheus.MustNewConstMetric(m.restarts, prometheus.CounterValue, float64(p.Restarts), p.Action)
+	}
+}
