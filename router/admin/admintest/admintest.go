@@ -24,7 +24,7 @@ var (
 )
 
 // Fake is a router with its store. Its fields are set before it is served and
-// not changed after; the methods are safe for concurrent use.
+// changed after by its methods only, which are safe for concurrent use.
 type Fake struct {
 	Readiness    router.Readiness
 	StatusInfo   router.Status
@@ -127,6 +127,13 @@ func (f *Fake) order(ids []string, to store.DeliveryState, from ...store.Deliver
 		}
 	}
 	return out, f.Err
+}
+
+// Accept adds an event.
+func (f *Fake) Accept(e store.Event) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.EventList = append(f.EventList, e)
 }
 
 // Events implements admin.Reader.
