@@ -47,7 +47,10 @@ func exitf(code int, format string, args ...any) error {
 // run is the whole command: it ends when the command does or, soon, when ctx
 // ends, and returns the exit code.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	a := newApp(stdin, stdout, stderr)
+	return newApp(stdin, stdout, stderr).run(ctx, args)
+}
+
+func (a *app) run(ctx context.Context, args []string) int {
 	root := a.root()
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
@@ -60,10 +63,10 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		code = exit.code
 	}
 	if text := err.Error(); text != "" {
-		fmt.Fprintf(stderr, "pointsman: %s\n", escapeLines(text))
+		fmt.Fprintf(a.stderr, "pointsman: %s\n", escapeLines(text))
 	}
 	if code == exitUsage {
-		fmt.Fprintf(stderr, "Run '%s --help' for usage.\n", cmd.CommandPath())
+		fmt.Fprintf(a.stderr, "Run '%s --help' for usage.\n", cmd.CommandPath())
 	}
 	return code
 }
