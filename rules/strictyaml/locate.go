@@ -71,6 +71,9 @@ func (n *Node) At(offset int) (line, col int) {
 		return 0, 0
 	}
 	offset = min(max(offset, 0), len(n.text))
+	for offset < len(n.text) && offset > 0 && !utf8.RuneStart(n.text[offset]) {
+		offset--
+	}
 	switch n.style {
 	case literal:
 		return n.inLiteral(offset)
@@ -100,6 +103,9 @@ func (n *Node) lastLine() int {
 func (n *Node) inLiteral(offset int) (line, col int) {
 	before := strings.Count(n.text[:offset], "\n")
 	line = n.line + 1 + before
+	if line > len(n.doc.lines) {
+		return n.doc.position(len(n.doc.data))
+	}
 	inLine := utf8.RuneCountInString(n.text[strings.LastIndexByte(n.text[:offset], '\n')+1 : offset])
 	return line, min(n.indent()+inLine, utf8.RuneCountInString(n.doc.lineText(line))) + 1
 }

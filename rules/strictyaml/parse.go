@@ -98,6 +98,12 @@ func (d *Document) Err() error {
 // Warnings returns every warning reported so far, sorted.
 func (d *Document) Warnings() []*Error { return d.shown(d.warnings) }
 
+// Problem returns an error at a position of the file without adding it to
+// Err, for what is found only later, such as a plugin that does not fit.
+func (d *Document) Problem(line, col int, format string, args ...any) *Error {
+	return d.shown(Errors{{File: d.name, Line: line, Col: col, Msg: fmt.Sprintf(format, args...)}})[0]
+}
+
 // shown returns a sorted copy with source lines. It is done late, so that a
 // secret is masked in the errors that were reported before it was known.
 func (d *Document) shown(list Errors) Errors {
@@ -184,6 +190,9 @@ func (d *Document) syntax(err error) {
 				msg += fmt.Sprintf(" that began in line %d", le.ContextMark.Line)
 			}
 		}
+	}
+	if line > len(d.lines) {
+		line, col = d.position(len(d.data))
 	}
 	at := d.at(d.offset(line, col))
 	switch {

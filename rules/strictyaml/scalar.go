@@ -116,6 +116,22 @@ func ParseDuration(text string) (time.Duration, error) {
 	return time.Duration(v), nil
 }
 
+// FormatDuration is the inverse of ParseDuration, in the largest units.
+func FormatDuration(d time.Duration) string {
+	const day = 24 * time.Hour
+	if d >= day && d%day == 0 {
+		return strconv.FormatInt(int64(d/day), 10) + "d"
+	}
+	text := d.String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
+}
+
 // ParseSize reads a number of bytes: "64KiB", "1MiB", "8GiB", "1TiB" (powers of
 // 1024), "64KB", "1MB", "8GB", "1TB" (powers of 1000) or "512B".
 func ParseSize(text string) (int64, error) {

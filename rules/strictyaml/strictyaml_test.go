@@ -327,6 +327,18 @@ func TestParseDuration(t *testing.T) {
 	}
 }
 
+func TestFormatDuration(t *testing.T) {
+	t.Parallel()
+	for want, d := range map[string]time.Duration{
+		"0s": 0, "30s": 30 * time.Second, "10m": 10 * time.Minute, "1h30m": 90 * time.Minute,
+		"20h": 20 * time.Hour, "7d": 168 * time.Hour, "25h": 25 * time.Hour, "1m10s": 70 * time.Second,
+	} {
+		if got := strictyaml.FormatDuration(d); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+}
+
 func TestParseSize(t *testing.T) {
 	t.Parallel()
 	good := map[string]int64{
