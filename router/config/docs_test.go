@@ -1,0 +1,44 @@
+package config_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/pointsman/pointsman/router/config"
+)
+
+// TestDocs loads every YAML block of the configuration page.
+func TestDocs(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../docs/configuration.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	opt := options()
+	opt.Env = func(string) (string, bool) { return longSecret, true }
+	blocks := strings.Split(string(page), "```yaml\n")[1:]
+	if len(blocks) < 5 {
+		t.Fatalf("%d blocks", len(blocks))
+	}
+	for _, block := range blocks {
+		text, _, _ := strings.Cut(block, "```")
+		path := write(t, text)
+		dir := filepath.Join(filepath.Dir(path), "secrets")
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "admin"), []byte(longSecret), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c, err := config.Load(path, opt)
+		if err != nil {
+			t.Errorf("%s\n%s", err, text)
+			continue
+		}
+		for _, w := range c.Warnings {
+			t.Errorf("%s\n%s", w, text)
+		}
+	}
+}

@@ -1,0 +1,138 @@
+package config
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io/fs"
+	"net"
+	"net/netip"
+	"net/url"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/pointsman/pointsman/rules/strictyaml"
+)
+
+func (r *reader) listen(n *strictyaml.Node, to *string) {
+	text, ok := r.maybe(n)
+	if !ok {
+		return
+	}
+	host, port, err := net.SplitHostPort(text)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil || strings.ContainsAny(host, " /@") {
+		n.Errorf("want host:port, such as 127.0.0.1:8080")
+		return
+	}
+	*to = text
+}
+
+// loopback tells whether only this host can reach an address.
+func loopback(listen string) bool {
+	host, _, err := net.SplitHostPort(listen)
+	if err != nil {
+		return false
+	}
+	if host == "localhost" {
+		return true
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.Unmap().IsLoopback()
+}
+
+func (r *reader) store(n *strictyaml.Node, dataDir string) Store {
+	embedded := Store{Kind: SQLite, Path: filepath.Join(dataDir, "pointsman.db")}
+	text, literal, ok := r.expand(n)
+	if !ok {
+		return embedded
+	}
+	kind, rest, hasRest := strings.Cut(text, ":")
+	switch {
+	case text == "sqlite":
+		return embedded
+	case kind == "sqlite" && rest == "":
+		n.Errorf("the path is missing (write sqlite:PATH, or sqlite for a file in data_dir)")
+	case kind == "sqlite":
+		return Store{Kind: SQLite, Path: r.path(rest)}
+	case kind == "redis" || kind == "rediss":
+		return r.redis(n, text, literal)
+	case hasRest && strings.HasPrefix(kind, "redis"):
+		n.Errorf("Redis Sentinel and Cluster are not supported (give one server: redis://host:6379/0)")
+		n.Secret()
+	default:
+		n.Errorf("unknown store (write sqlite, sqlite:PATH, redis://host:6379/0 or rediss://host:6379/0)")
+		n.Secret()
+	}
+	return embedded
+}
+
+// redis checks a URL. No message holds any of it: it may have a password.
+func (r *reader) redis(n *strictyaml.Node, text string, literal bool) Store {
+	out := Store{Kind: Redis, URL: Secret{text}}
+	if strings.Contains(text, "@") && literal {
+		n.Secret()
+	}
+	u, err := url.Parse(text)
+	if err != nil || u.Hostname() == "" || u.Opaque != "" {
+		if strings.Contains(text, ",") {
+			n.Errorf("Redis Sentinel and Cluster are not supported (give one server: redis://host:6379/0)")
+			return out
+		}
+		n.Errorf("not a URL of Redis (write redis://host:6379/0 or rediss://user:password@host:6379/0)")
+		return out
+	}
+	if strings.Contains(u.Host, ",") {
+		n.Errorf("Redis Sentinel and Cluster are not supported (give one server: redis://host:6379/0)")
+	}
+	if db := strings.Trim(u.Path, "/"); db != "" {
+		if _, err := strconv.ParseUint(db, 10, 16); err != nil {
+			n.Errorf("the path of a Redis URL is the number of a database (write /0)")
+		}
+	}
+	if u.RawQuery != "" || u.Fragment != "" {
+		n.Errorf("a Redis URL takes no parameters (remove what follows the database number)")
+	}
+	if _, has := u.User.Password(); has && literal {
+		n.Warnf("a secret is written out here (use ${env:NAME} or ${file:PATH})")
+	}
+	u.User = nil
+	out.Address = u.String()
+	return out
+}
+
+func (r *reader) tls(n *strictyaml.Node) *TLS {
+	if n == nil {
+		return nil
+	}
+	m := n.Map("cert", "key", "client_ca")
+	out := &TLS{}
+	cert, certOK := r.maybe(m.Required("cert"))
+	key, keyOK := r.maybe(m.Required("key"))
+	if certOK && keyOK {
+		out.Cert, out.Key = r.path(cert), r.path(key)
+		if _, err := tls.LoadX509KeyPair(out.Cert, out.Key); err != nil {
+			at := m.Key("cert")
+			var pe *fs.PathError
+			if errors.As(err, &pe) && pe.Path == out.Key {
+				at = m.Key("key")
+			}
+			at.Errorf("certificate and key: %s", err)
+		}
+	}
+	ca := m.Key("client_ca")
+	if path, ok := r.maybe(ca); ok {
+		out.ClientCA = r.path(path)
+		data, err := readLimited(out.ClientCA, maxSecretFile)
+		switch {
+		case err != nil:
+			ca.Errorf("file %s cannot be read: %s", out.ClientCA, reason(err))
+		case !x509.NewCertPool().AppendCertsFromPEM(data):
+			ca.Errorf("file %s holds no certificate in PEM form", out.ClientCA)
+		}
+	}
+	return out
+}
