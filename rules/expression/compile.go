@@ -81,7 +81,10 @@ func (p *Program) Test(s *State) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	return truth(v, "the condition")
+	if b, ok := v.(bool); ok {
+		return b, nil
+	}
+	return truth(v, cut(p.text, 60))
 }
 
 // parse reads a text within the limits into a syntax tree.
