@@ -2,6 +2,7 @@ package expression
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/expr-lang/expr/ast"
@@ -11,6 +12,9 @@ import (
 
 // maxShown is how much of a value an explanation shows, in bytes.
 const maxShown = 80
+
+// maxReasons is how many comparisons an explanation states.
+const maxReasons = 16
 
 // WhyFalse says why the condition text is false of the values: the smallest
 // comparisons that decide it and the values they saw, as in
@@ -35,6 +39,7 @@ type explainer struct {
 	roots   []any
 	locals  []any
 	reasons []string
+	leaves  int // comparisons stated, repeated ones as well
 }
 
 // eval runs one part of the expression.
@@ -60,6 +65,9 @@ func (e *explainer) test(n ast.Node) (bool, error) {
 
 // explain descends to what makes n have the value want, which it has.
 func (e *explainer) explain(n ast.Node, want bool) error {
+	if e.leaves == maxReasons {
+		return nil
+	}
 	switch n := n.(type) {
 	case *ast.UnaryNode:
 		if n.Operator == "not" || n.Operator == "!" {
@@ -113,21 +121,44 @@ func decider(op string) (bool, bool) {
 	return false, false
 }
 
-// logical explains the side that decides, or both when it takes both.
+// logical explains the operand that decides a chain such as "a or b or c", or
+// all of them when it takes all.
 func (e *explainer) logical(n *ast.BinaryNode, decides, want bool) error {
-	left, err := e.test(n.Left)
-	if err != nil {
-		return err
+	operands := chain(n, decides)
+	for _, o := range operands {
+		b, err := e.test(o)
+		if err != nil {
+			return err
+		}
+		if b == decides {
+			return e.explain(o, want)
+		}
 	}
-	if left == decides {
-		return e.explain(n.Left, want)
-	}
-	if want != decides {
-		if err := e.explain(n.Left, want); err != nil {
+	for _, o := range operands {
+		if err := e.explain(o, want); err != nil {
 			return err
 		}
 	}
-	return e.explain(n.Right, want)
+	return nil
+}
+
+// chain lists the operands of logical operators of one kind, in order.
+func chain(n ast.Node, decides bool) []ast.Node {
+	var reversed []ast.Node
+	for {
+		b, ok := n.(*ast.BinaryNode)
+		if ok {
+			var d bool
+			d, ok = decider(b.Operator)
+			ok = ok && d == decides
+		}
+		if !ok {
+			slices.Reverse(reversed)
+			return append([]ast.Node{n}, reversed...)
+		}
+		reversed = append(reversed, b.Right)
+		n = b.Left
+	}
 }
 
 func (e *explainer) let(n *ast.VariableDeclaratorNode, want bool) error {
@@ -145,6 +176,7 @@ func (e *explainer) let(n *ast.VariableDeclaratorNode, want bool) error {
 
 // leaf states a comparison and the values it saw.
 func (e *explainer) leaf(n ast.Node, want bool) error {
+	e.leaves++
 	text := fmt.Sprintf("%s is %t", cut(e.unit.source(n), 200), want)
 	var operands []ast.Node
 	e.operands(n, &operands)
@@ -154,7 +186,7 @@ func (e *explainer) leaf(n ast.Node, want bool) error {
 		if err != nil {
 			return err
 		}
-		if len(seen) < 4 && !contains(seen, s) {
+		if len(seen) < 4 && !slices.Contains(seen, s) {
 			seen = append(seen, s)
 		}
 	}
@@ -163,19 +195,10 @@ func (e *explainer) leaf(n ast.Node, want bool) error {
 	} else if len(seen) > 0 {
 		text += ": " + strings.Join(seen, ", ")
 	}
-	if !contains(e.reasons, text) {
+	if !slices.Contains(e.reasons, text) {
 		e.reasons = append(e.reasons, text)
 	}
 	return nil
-}
-
-func contains(list []string, s string) bool {
-	for _, e := range list {
-		if e == s {
-			return true
-		}
-	}
-	return false
 }
 
 // operands gathers the parts of a comparison that are worth showing: whole
