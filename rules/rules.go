@@ -5,29 +5,50 @@ package rules
 
 import (
 	"encoding/json"
-	"errors"
-	"io/fs"
+	"sync"
 	"time"
+
+	"github.com/pointsman/pointsman/rules/expression"
+	"github.com/pointsman/pointsman/rules/strictyaml"
 )
+
+// Error is one problem of a rule file; its text is
+//
+//	file:line:col: rule "name": what is wrong (what to do)
+//
+// and below it the source line and a caret.
+type Error = strictyaml.Error
+
+// Errors are all problems of all files, by file and line. Load returns it.
+type Errors = strictyaml.Errors
 
 // Options say what a rule file may refer to.
 type Options struct {
 	// Actions are the configured actions by name. A step of another action is
 	// an error. Nil: any name is taken.
 	Actions map[string]Action
-	// CheckFanOut etc. are the router's business, not the rules'.
 }
 
 // Action is what rules know of a configured action.
 type Action struct {
-	// CheckParams validates parameters, a JSON value, that are the same for
-	// every event. Nil: not validated.
+	// CheckParams validates parameters, a JSON value ("null" for a step without
+	// with), that are the same for every event. Nil: not validated.
 	CheckParams func(params json.RawMessage) error
+}
+
+// File is the text of a rule file.
+type File struct {
+	// Name is the file's slash-separated path, as errors show it.
+	Name string
+	Data []byte
 }
 
 // Ruleset is an immutable set of compiled rules, safe for concurrent use.
 type Ruleset struct {
-	rules []*Rule
+	rules    []*Rule
+	files    []File
+	warnings []*Error
+	states   sync.Pool // of *expression.State
 }
 
 // Rule is one rule of a Ruleset. It is immutable.
@@ -41,22 +62,38 @@ type Rule struct {
 	DryRun bool
 	// Actions are the actions of do, by step.
 	Actions []string
+
+	when  *expression.Program
+	key   *expression.Program // nil: no key
+	steps []step
+	// stateName begins the state keys of the rule.
+	stateName string
 }
 
-// Load reads the files that the patterns match (path.Match per pattern, sorted,
-// each file once, *_test.yaml never) and compiles their rules. The error holds
-// every problem of every file as *Error values joined by Errors; nothing is
-// usable then.
-func Load(fsys fs.FS, opts Options, patterns ...string) (*Ruleset, error) {
-	return nil, errors.New("not built")
+// step is one compiled element of do.
+type step struct {
+	action string
+	cond   *expression.Program // nil: always
+	with   *template
 }
 
 // Rules lists the rules in file order.
 func (rs *Ruleset) Rules() []*Rule { return rs.rules }
 
-// Match returns one Match for each rule whose when is true or failed, in file
-// order.
-func (rs *Ruleset) Match(ev *Event) []Match { return nil }
+// Files lists the files in the order they were loaded, with their exact text:
+// LoadFiles of it makes the same rules again.
+func (rs *Ruleset) Files() []File { return rs.files }
+
+// Warnings lists what is possible in a rule but hardly meant, by file and line.
+func (rs *Ruleset) Warnings() []*Error { return rs.warnings }
+
+// KeyText returns the text of the rule's key expression, "" without key.
+func (r *Rule) KeyText() string {
+	if r.key == nil {
+		return ""
+	}
+	return r.key.Text()
+}
 
 // Match is a rule that an event concerns.
 type Match struct {
@@ -80,7 +117,7 @@ type Call struct {
 	// Skipped: the step's if was false.
 	Skipped bool
 	// Params is the value of with as JSON, "null" when there is none; nil when
-	// Skipped or Err.
+	// Skipped or Err. It must not be changed.
 	Params json.RawMessage
 	// Err says why if or with failed.
 	Err error
@@ -90,49 +127,3 @@ type Call struct {
 // the rule keeps none. It survives a reload while the rule's name and the text
 // of its key stay. A dry run has a state of its own.
 func (m *Match) StateKey() string { return m.stateKey }
-
-// Effect is what the state lets a match do.
-type Effect struct {
-	// Fire: run the calls. Otherwise the match is throttled, for Reason.
-	Fire   bool
-	Reason string
-	// Data replaces the state when Changed; Expires is when it may be forgotten.
-	Changed bool
-	Data    []byte
-	Expires time.Time
-}
-
-// Step advances the state of one rule and key by one matching event. data is
-// the state as stored (nil: none), now the accept time; it is raised to the
-// time in the state when it is earlier. An unreadable state is an error.
-func Step(r *Rule, data []byte, now time.Time) (Effect, error) {
-	return Effect{}, errors.New("not built")
-}
-
-// Explanation is the verdict of one rule on one event, without state.
-type Explanation struct {
-	Rule *Rule
-	// Verdict is "matched", "not_matched" or "error".
-	Verdict string
-	// Reason says what decided: the sub-expression and the values it saw, or the
-	// error.
-	Reason string
-	// Calls are those of a match.
-	Calls []Call
-	Key   string
-}
-
-// Explain says of every rule, in file order, what it makes of the event and why.
-func (rs *Ruleset) Explain(ev *Event) []Explanation { return nil }
-
-// File is one rule file as it was read.
-type File struct {
-	Name string `json:"name"`
-	Data []byte `json:"data"`
-}
-
-// Files returns the files of the set, exactly as they were read.
-func (rs *Ruleset) Files() []File { return nil }
-
-// LoadFiles compiles files as Load does.
-func LoadFiles(files []File, opts Options) (*Ruleset, error) { return nil, errors.New("not built") }

@@ -1,0 +1,60 @@
+package rules_test
+
+import (
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/pointsman/pointsman/rules"
+	"github.com/pointsman/pointsman/rules/expression"
+)
+
+// TestDocs: every rule file shown in the documentation of rules loads, without
+// a warning, and every function it names is there.
+func TestDocs(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../docs/rules.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := regexp.MustCompile("(?ms)^```yaml\n(.*?)^```$").FindAllSubmatch(page, -1)
+	if len(blocks) < 3 {
+		t.Fatalf("%d blocks", len(blocks))
+	}
+	for _, b := range blocks {
+		rs, err := rules.LoadFiles([]rules.File{{Name: "docs/rules.md", Data: b[1]}}, rules.Options{})
+		if err != nil {
+			t.Errorf("%v\n%s", err, b[1])
+			continue
+		}
+		if w := rs.Warnings(); len(rs.Rules()) == 0 || len(w) > 0 {
+			t.Errorf("%d rules, warnings %v\n%s", len(rs.Rules()), w, b[1])
+		}
+	}
+	_, functions, _ := strings.Cut(string(page), "## Functions")
+	functions, _, _ = strings.Cut(functions, "## Templates")
+	for _, f := range expression.Functions() {
+		if !regexp.MustCompile(`(?m)(^    .*|` + "`" + `)\b` + f + `\b`).MatchString(functions) {
+			t.Errorf("function %s is not documented", f)
+		}
+	}
+}
+
+// TestDocsExample: the first rule of the page makes of the event below it what
+// the page says.
+func TestDocsExample(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../docs/rules.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := regexp.MustCompile("(?ms)^```yaml\n(.*?)^```$").FindSubmatch(page)
+	m := load(t, string(block[1])).MatchValue(linkDown())
+	if len(m) != 1 || m[0].Key != "sw1/eth1" {
+		t.Fatalf("matches %+v", m)
+	}
+	if got := string(m[0].Calls[0].Params); !strings.Contains(string(page), "`"+got+"`") {
+		t.Errorf("params %s", got)
+	}
+}

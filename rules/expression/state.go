@@ -1,0 +1,113 @@
+package expression
+
+// State is what programs run on: the values of the names, the paths looked up so
+// far, and the steps left. It is not safe for concurrent use; keep one for each
+// goroutine, or a pool.
+type State struct {
+	slots  []slot // the Compiler's, read only
+	roots  []any
+	values []any
+	known  []bool
+	locals []any
+	scopes [MaxPredicates]scope
+	steps  int
+}
+
+// scope is the element a predicate looks at.
+type scope struct {
+	item  any
+	index int
+}
+
+// slot is a static path below one name.
+type slot struct {
+	root int
+	path []step
+}
+
+// step is a map key or, when name is empty and list is set, a list index.
+type step struct {
+	name  string
+	index int64
+	list  bool
+}
+
+// Reset gives the names their values, in the order of NewCompiler, and forgets
+// everything of the values before.
+func (s *State) Reset(roots ...any) {
+	s.roots = append(s.roots[:0], roots...)
+	clear(s.values)
+	clear(s.known)
+	clear(s.locals)
+	s.scopes = [MaxPredicates]scope{}
+}
+
+func (s *State) load(i int) any {
+	if !s.known[i] {
+		s.known[i] = true
+		s.values[i], _ = s.slots[i].lookup(s.roots)
+	}
+	return s.values[i]
+}
+
+// lookup also tells whether the field is there at all.
+func (sl *slot) lookup(roots []any) (v any, ok bool) {
+	v = roots[sl.root]
+	for i := range sl.path {
+		st := &sl.path[i]
+		if st.list {
+			list, _ := v.([]any)
+			if v, ok = element(list, st.index); !ok {
+				return nil, false
+			}
+			continue
+		}
+		m, _ := v.(map[string]any)
+		if v, ok = m[st.name]; !ok {
+			return nil, false
+		}
+	}
+	return v, true
+}
+
+// element is list[i]; a negative i counts from the end.
+func element(list []any, i int64) (any, bool) {
+	if i < 0 {
+		i += int64(len(list))
+	}
+	if i < 0 || i >= int64(len(list)) {
+		return nil, false
+	}
+	return list[i], true
+}
+
+// member is v[prop]: nil whenever there is no such thing.
+func member(v, prop any) any {
+	switch p := prop.(type) {
+	case string:
+		m, _ := v.(map[string]any)
+		return m[p]
+	case int64:
+		list, _ := v.([]any)
+		e, _ := element(list, p)
+		return e
+	}
+	return nil
+}
+
+// spend takes n steps from the budget.
+func (s *State) spend(n int) error {
+	s.steps -= n
+	if s.steps < 0 {
+		return ErrSteps
+	}
+	return nil
+}
+
+// scan pays for reading n bytes of strings once, rate bytes for a step.
+func (s *State) scan(n, rate int) error {
+	if n < rate {
+		return nil
+	}
+	return s.spend(n / rate)
+}

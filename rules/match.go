@@ -1,0 +1,130 @@
+package rules
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/pointsman/pointsman/rules/expression"
+)
+
+// longKey is the longest key, in bytes, that a state key holds as it is.
+const longKey = 64
+
+// Match returns one Match for each rule whose when is true or failed, in file
+// order. The rules of one Ruleset share what they read of the event.
+func (rs *Ruleset) Match(ev *Event) []Match { return rs.match(ev.Value()) }
+
+func (rs *Ruleset) match(event map[string]any) []Match {
+	s := rs.state(event)
+	defer rs.release(s)
+	var matches []Match
+	for _, r := range rs.rules {
+		ok, err := r.when.Test(s)
+		switch {
+		case err != nil:
+			matches = append(matches, Match{Rule: r, Err: fmt.Errorf("when: %w", err)})
+		case ok:
+			matches = append(matches, r.fire(s))
+		}
+	}
+	return matches
+}
+
+// state takes a state from the pool and shows it the event.
+func (rs *Ruleset) state(event map[string]any) *expression.State {
+	s := rs.states.Get().(*expression.State)
+	s.Reset(event)
+	return s
+}
+
+// release gives a state back; it must not keep the event alive.
+func (rs *Ruleset) release(s *expression.State) {
+	s.Reset(nil)
+	rs.states.Put(s)
+}
+
+// fire evaluates the key and the calls of a rule whose when is true.
+func (r *Rule) fire(s *expression.State) Match {
+	m := Match{Rule: r}
+	kind := "-"
+	if r.key != nil {
+		if kind, m.Key, m.KeyErr = r.keyOf(s); m.KeyErr != nil {
+			return m
+		}
+	}
+	if r.Once > 0 {
+		m.stateKey = stateKey(r.stateName, kind, m.Key)
+	}
+	m.Calls = make([]Call, len(r.steps))
+	for i := range r.steps {
+		m.Calls[i] = r.steps[i].call(s)
+		m.Calls[i].Step = i
+	}
+	return m
+}
+
+// keyOf evaluates the key; kind keeps the string "1" apart from the integer 1.
+func (r *Rule) keyOf(s *expression.State) (kind, text string, err error) {
+	v, err := r.key.Eval(s)
+	if err != nil {
+		return "", "", fmt.Errorf("key: %w", err)
+	}
+	switch v := v.(type) {
+	case string:
+		return "s", v, nil
+	case int64:
+		return "i", strconv.FormatInt(v, 10), nil
+	case bool:
+		return "b", strconv.FormatBool(v), nil
+	case nil:
+		return "", "", fmt.Errorf(`key: %s is nil (write ?? "x" for a default)`, r.key.Text())
+	}
+	return "", "", fmt.Errorf("key: %s is a %s (a key is a string, an integer or a boolean)", r.key.Text(), expression.TypeName(v))
+}
+
+// stateName begins every state key of a rule: its name, a hash of the text of
+// its key, and which of its two windows it is.
+func stateName(name, keyText string, dryRun bool) string {
+	sum := sha256.Sum256([]byte(strings.TrimSpace(keyText)))
+	window := "live"
+	if dryRun {
+		window = "dry"
+	}
+	return name + "/" + hex.EncodeToString(sum[:4]) + "/" + window + "/"
+}
+
+// stateKey ends with the key's kind and text, or with a hash of a long text.
+func stateKey(name, kind, key string) string {
+	if len(key) <= longKey {
+		return name + kind + key
+	}
+	sum := sha256.Sum256([]byte(key))
+	return name + "h" + hex.EncodeToString(sum[:16])
+}
+
+// call evaluates one step.
+func (st *step) call(s *expression.State) Call {
+	c := Call{Action: st.action}
+	if st.cond != nil {
+		ok, err := st.cond.Test(s)
+		if err != nil {
+			c.Err = fmt.Errorf("if: %w", err)
+			return c
+		}
+		if !ok {
+			c.Skipped = true
+			return c
+		}
+	}
+	params, err := st.with.render(s)
+	if err != nil {
+		c.Err = err
+		return c
+	}
+	c.Params = json.RawMessage(params)
+	return c
+}
