@@ -94,12 +94,12 @@ func (r *Router) Accept(ctx context.Context, from Origin, evs []*rules.Event, st
 }
 
 // validate checks the computed parameters of every call against its plugin's
-// schema. It turns a call that does not fit into one that failed.
+// schema; constant ones were checked when the rules were loaded. It turns a call that does not fit into one that failed.
 func (r *Router) validate(p *pending) {
 	for i := range p.matches {
 		for j := range p.matches[i].Calls {
 			c := &p.matches[i].Calls[j]
-			if c.Skipped || c.Err != nil {
+			if c.Skipped || c.Err != nil || c.Constant {
 				continue
 			}
 			if err := r.cfg.Runner.Validate(c.Action, c.Params); err != nil {

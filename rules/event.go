@@ -1,19 +1,69 @@
 package rules
 
 import (
-	"errors"
+	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"maps"
+	"slices"
+	"strconv"
+	"sync"
 	"time"
+	"unicode/utf8"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
-// Event is one CloudEvent, decoded and checked. It is immutable and safe for
-// concurrent use.
+// SpecVersion is the only version of CloudEvents that is accepted.
+const SpecVersion = "1.0"
+
+// DefaultDepth is the nesting that data may have when Limits says nothing.
+const DefaultDepth = 64
+
+// Sizes that an event may not exceed, in bytes of UTF-8 except maxExtensions.
+const (
+	maxID         = 256
+	maxType       = 256
+	maxSource     = 1024
+	maxAttribute  = 1024
+	maxName       = 64
+	maxExtensions = 256
+)
+
+// Event is one CloudEvent, decoded and checked to the letter of CloudEvents
+// 1.0.2. It is immutable and safe for concurrent use; what its methods return
+// must not be changed. Events come from ParseEvent, ParseBatch and NewEvent;
+// the zero Event is of no use.
 type Event struct {
-	json   []byte
-	attrs  Attributes
-	digest [16]byte
+	json  []byte
+	attrs Attributes
+	// names are the keys of attrs.Extensions, sorted.
+	names []string
+	kind  dataKind
+	// data is the value of data or data_base64 as JSON text, within json.
+	data []byte
+
+	digestOnce sync.Once
+	digest     [16]byte
+	valueOnce  sync.Once
+	value      map[string]any
 }
 
-// Attributes are the context attributes of an event. Empty: not set.
+// dataKind is how an event carries its data.
+type dataKind byte
+
+const (
+	// noData: neither data nor data_base64. data: null is dataJSON.
+	noData dataKind = iota
+	dataJSON
+	// dataText: a JSON string that holds data of another media type.
+	dataText
+	dataBase64
+)
+
+// Attributes are the context attributes of an event. An empty string means not
+// set, which none of the attributes may be when present.
 type Attributes struct {
 	ID, Source, Type, Subject   string
 	DataContentType, DataSchema string
@@ -25,32 +75,77 @@ type Attributes struct {
 
 // Limits bound what an event may be.
 type Limits struct {
-	// Depth of nested arrays and objects in data; 0: 64.
+	// Depth of nested arrays and objects in data: a scalar is 0, the outermost
+	// array or object of data is 1. The event object around it and the array of
+	// a batch do not count, so the limit is the same in every mode. 0:
+	// DefaultDepth.
 	Depth int
 }
 
-// EventError says what is wrong with an event.
-type EventError struct {
-	// Code is stable and machine-readable: missing_attribute, bad_attribute,
-	// bad_json, duplicate_key, too_deep, bad_data, ...
-	Code string
-	// Attribute is the attribute concerned, if any.
-	Attribute string
-	// Offset is the byte position in the JSON text, -1 when it has none.
-	Offset int64
-	Msg    string
+func (l Limits) depth() int {
+	if l.Depth <= 0 {
+		return DefaultDepth
+	}
+	return l.Depth
 }
 
-func (e *EventError) Error() string { return e.Msg }
+// ParseEvent decodes the CloudEvents JSON event format (one event). The text is
+// not kept. Member names must be unique at every level, strings valid UTF-8
+// without lone surrogates, numbers within the range of float64; nothing but
+// white space may follow the object. The error is an *EventError.
+func ParseEvent(text []byte, lim Limits) (*Event, error) {
+	s := scan(text, lim.depth()+1)
+	if s.deep >= 0 {
+		return nil, tooDeep(s.deep, lim)
+	}
+	dec := jsontext.NewDecoder(bytes.NewBuffer(text))
+	ev, err := parseObject(dec)
+	if err != nil {
+		return nil, err
+	}
+	if err := atEnd(dec); err != nil {
+		return nil, err
+	}
+	if s.number >= 0 {
+		return nil, badNumber(s.number)
+	}
+	return ev, nil
+}
 
-// ParseEvent decodes the CloudEvents JSON event format (one event).
-func ParseEvent(text []byte, lim Limits) (*Event, error) { return nil, errors.New("not built") }
-
-// NewEvent makes an event from attributes and data as a transport has them:
-// data nil means no data; JSON data (by DataContentType) is checked as JSON,
-// anything else is kept as text or bytes.
+// NewEvent makes an event from attributes and data as a transport has them. data
+// nil or empty means no data. Data of a JSON media type (subtype json or +json;
+// also when DataContentType is not set) is checked as JSON, with the rules of
+// ParseEvent; text/* that is valid UTF-8 is kept as text and anything else as
+// bytes. Neither the map nor data is kept. The error is an *EventError whose
+// Offset, if any, is one in data.
 func NewEvent(a Attributes, data []byte, lim Limits) (*Event, error) {
-	return nil, errors.New("not built")
+	a.Extensions = maps.Clone(a.Extensions)
+	ev := &Event{attrs: a}
+	if err := ev.check(); err != nil {
+		return nil, err
+	}
+	mt := mediaType(a.DataContentType)
+	switch {
+	case len(data) == 0:
+	case a.DataContentType == "" || mt.json():
+		raw, err := checkJSON(data, lim)
+		if err != nil {
+			return nil, err
+		}
+		ev.kind, ev.data = dataJSON, raw
+	case mt.text() && utf8.Valid(data):
+		text, err := jsontext.AppendQuote(nil, data)
+		if err != nil {
+			return nil, &EventError{Code: CodeBadData, Offset: -1, Msg: "data is not text"}
+		}
+		ev.kind, ev.data = dataText, text
+	default:
+		text := make([]byte, 0, 2+base64.StdEncoding.EncodedLen(len(data)))
+		text = base64.StdEncoding.AppendEncode(append(text, '"'), data)
+		ev.kind, ev.data = dataBase64, append(text, '"')
+	}
+	ev.render()
+	return ev, nil
 }
 
 // ID returns the id attribute.
@@ -65,21 +160,195 @@ func (e *Event) Type() string { return e.attrs.Type }
 // Attributes returns the context attributes; the map must not be changed.
 func (e *Event) Attributes() Attributes { return e.attrs }
 
-// Time returns the time attribute, zero when it is not set.
-func (e *Event) Time() time.Time { return time.Time{} }
+// Attribute returns one context attribute by its name: a string for those of the
+// specification (specversion included), a string, bool or int32 for an
+// extension. ok is false when it is not set. data is no attribute.
+func (e *Event) Attribute(name string) (value any, ok bool) {
+	if name == "specversion" {
+		return SpecVersion, true
+	}
+	if p := e.attrs.known(name); p != nil {
+		if *p == "" {
+			return nil, false
+		}
+		return *p, true
+	}
+	value, ok = e.attrs.Extensions[name]
+	return value, ok
+}
+
+// Time returns the time attribute, zero when it is not set. Digits beyond
+// nanoseconds are cut off.
+func (e *Event) Time() time.Time {
+	t, _ := parseTime(e.attrs.Time)
+	return t
+}
 
 // JSON returns the event in the CloudEvents JSON format: specversion, id,
-// source, type, then the other attributes by name, then data as it was sent.
+// source, type, then the other attributes by name, then data as it was sent
+// (numbers of any length, escapes and inner white space included) or
+// data_base64.
 func (e *Event) JSON() []byte { return e.json }
 
-// Digest tells contents apart: equal for the same attributes and data text in
-// whichever HTTP mode they came.
-func (e *Event) Digest() [16]byte { return e.digest }
+// Data returns the value of the data member as JSON text as it was sent, nil
+// when the event has no data or has data_base64.
+func (e *Event) Data() []byte {
+	if e.kind == dataBase64 {
+		return nil
+	}
+	return e.data
+}
+
+// Digest tells contents apart: it is equal for the same attributes and the same
+// data after decoding, in whichever HTTP mode they came and whatever the white
+// space, member order or escapes. Extensions count by their canonical text
+// (binary mode knows nothing but text), numbers in data by theirs: 1 and 1.0 are
+// two values. Text and bytes of one media type are compared as bytes.
+func (e *Event) Digest() [16]byte {
+	e.digestOnce.Do(func() { e.digest = e.sum() })
+	return e.digest
+}
+
+// Same tells whether two events have the same attributes and the same data, in
+// the sense of Digest.
+func Same(a, b *Event) bool { return a == b || a.Digest() == b.Digest() }
 
 // Value returns the event as expressions see it: the JSON format decoded once,
 // integers within int64 as int64, other numbers as float64. Read only.
-func (e *Event) Value() map[string]any { return nil }
+func (e *Event) Value() map[string]any {
+	e.valueOnce.Do(func() { e.value = e.decode() })
+	return e.value
+}
 
-// Same tells whether two events have the same attributes and the same data
-// after decoding, whatever the white space, member order or escapes.
-func Same(a, b *Event) bool { return false }
+// known returns the field of an optional or required attribute of the
+// specification, nil for any other name.
+func (a *Attributes) known(name string) *string {
+	switch name {
+	case "id":
+		return &a.ID
+	case "source":
+		return &a.Source
+	case "type":
+		return &a.Type
+	case "subject":
+		return &a.Subject
+	case "time":
+		return &a.Time
+	case "datacontenttype":
+		return &a.DataContentType
+	case "dataschema":
+		return &a.DataSchema
+	}
+	return nil
+}
+
+// each calls f for every attribute that is set, required ones first, then by
+// name, with its canonical text.
+func (e *Event) each(f func(name string, value any)) {
+	f("specversion", SpecVersion)
+	f("id", e.attrs.ID)
+	f("source", e.attrs.Source)
+	f("type", e.attrs.Type)
+	rest := e.names
+	for _, name := range [...]string{"datacontenttype", "dataschema", "subject", "time"} {
+		for len(rest) > 0 && rest[0] < name {
+			f(rest[0], e.attrs.Extensions[rest[0]])
+			rest = rest[1:]
+		}
+		if v := *e.attrs.known(name); v != "" {
+			f(name, v)
+		}
+	}
+	for _, name := range rest {
+		f(name, e.attrs.Extensions[name])
+	}
+}
+
+// render writes e.json and makes e.data a part of it.
+func (e *Event) render() {
+	out := make([]byte, 0, 256+len(e.data))
+	e.each(func(name string, value any) {
+		if len(out) == 0 {
+			out = append(out, `{"`...)
+		} else {
+			out = append(out, `,"`...)
+		}
+		out = append(append(out, name...), `":`...)
+		switch v := value.(type) {
+		case string:
+			// The only error would be invalid UTF-8, which check has refused.
+			out, _ = jsontext.AppendQuote(out, v)
+		case bool:
+			out = strconv.AppendBool(out, v)
+		case int32:
+			out = strconv.AppendInt(out, int64(v), 10)
+		}
+	})
+	switch e.kind {
+	case noData:
+	case dataBase64:
+		out = append(out, `,"data_base64":`...)
+	default:
+		out = append(out, `,"data":`...)
+	}
+	at := len(out)
+	out = append(out, e.data...)
+	if e.kind != noData {
+		e.data = out[at:len(out):len(out)]
+	}
+	e.json = append(out, '}')
+}
+
+// sum hashes the mode-independent form: each attribute and the data, all with
+// their lengths, so that no two events share a form.
+func (e *Event) sum() [16]byte {
+	buf := make([]byte, 0, 512+len(e.data))
+	e.each(func(name string, value any) {
+		buf = append(append(buf, name...), 0)
+		text := canonicalText(value)
+		buf = binary.AppendUvarint(buf, uint64(len(text)))
+		buf = append(buf, text...)
+	})
+	// No attribute name is empty: what follows cannot be taken for one.
+	buf = append(buf, 0)
+	switch e.kind {
+	case noData:
+	case dataJSON:
+		buf = append(buf, 'j')
+		at := len(buf)
+		buf = append(buf, e.data...)
+		canonical := jsontext.Value(buf[at:])
+		// The text is valid; member order, escapes and white space go.
+		_ = canonical.Format(jsontext.ReorderRawObjects(true))
+		buf = append(buf[:at], canonical...)
+	case dataText:
+		buf = append(buf, 'b')
+		buf, _ = jsontext.AppendUnquote(buf, e.data)
+	case dataBase64:
+		buf = append(buf, 'b')
+		buf, _ = base64.StdEncoding.AppendDecode(buf, e.data[1:len(e.data)-1])
+	}
+	sum := sha256.Sum256(buf)
+	return [16]byte(sum[:16])
+}
+
+// canonicalText is the canonical string form of an attribute value.
+func canonicalText(value any) string {
+	switch v := value.(type) {
+	case string:
+		return v
+	case bool:
+		return strconv.FormatBool(v)
+	case int32:
+		return strconv.FormatInt(int64(v), 10)
+	}
+	return ""
+}
+
+// sortedNames lists the keys of m in order.
+func sortedNames(m map[string]any) []string {
+	if len(m) == 0 {
+		return nil
+	}
+	return slices.Sorted(maps.Keys(m))
+}

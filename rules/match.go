@@ -125,6 +125,6 @@ func (st *step) call(s *expression.State) Call {
 		c.Err = err
 		return c
 	}
-	c.Params = json.RawMessage(params)
+	c.Params, c.Constant = json.RawMessage(params), st.with.fixed != nil
 	return c
 }

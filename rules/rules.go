@@ -119,6 +119,8 @@ type Call struct {
 	// Params is the value of with as JSON, "null" when there is none; nil when
 	// Skipped or Err. It must not be changed.
 	Params json.RawMessage
+	// Constant: Params are the same for every event, and were checked by Load.
+	Constant bool
 	// Err says why if or with failed.
 	Err error
 }
