@@ -129,6 +129,7 @@ func (n *Node) inFolded(offset int) (line, col int) {
 	for n.text != "" && done < len(n.text) && n.text[done] == '\n' {
 		done++ // blank lines before the first
 	}
+	endLine, endCol := n.line, n.col // of what was matched
 	for line = n.line + 1; line <= len(n.doc.lines); line++ {
 		source := n.doc.lineText(line)
 		content := strings.TrimLeft(source, " ")
@@ -146,14 +147,15 @@ func (n *Node) inFolded(offset int) (line, col int) {
 			return line, leading(source) + utf8.RuneCountInString(content[:inLine]) + 1
 		}
 		done += len(content)
+		endLine, endCol = line, utf8.RuneCountInString(source)+1
 		for done < len(n.text) && (n.text[done] == '\n' || n.text[done] == ' ') {
 			done++
 		}
 		if offset < done || done == len(n.text) {
-			return line, utf8.RuneCountInString(source) + 1
+			break
 		}
 	}
-	return n.line, n.col
+	return endLine, endCol
 }
 
 // walker decodes a plain or quoted scalar once more, as far as asked, and

@@ -80,7 +80,7 @@ func TestAtOutOfRange(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	for _, seed := range []string{
 		"a: 1\n", "- x\n- 'y''z'\n- \"\\u00e9\\\n  q\"\n", "a: |\n  x\n\n  y\n", "a: >-\n\n  x\n   y\n\n  z\n", "? a\n: b\n",
-		"a: {b: [1, 2.5, ~, true]}\n", "a: &x 1\nb: *x\n", "a: !t x\n", "%YAML 1.2\n---\na\n...\n", "\xef\xbb\xbfa: x\r\n  y\r\n", "a: |2-\n   x\n",
+		"a: {b: [1, 2.5, ~, true]}\n", "a: &x 1\nb: *x\n", "a: !t x\n", "%YAML 1.2\n---\na\n...\n", "\xef\xbb\xbfa: x\r\n  y\r\n", "a: |2-\n   x\n", "|", "[", ">\n00\n \t", "\u79b7",
 	} {
 		f.Add([]byte(seed))
 	}

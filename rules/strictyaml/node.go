@@ -131,9 +131,9 @@ func (n *Node) IsMap() bool { return n != nil && n.kind == mapKind }
 
 // want reports another kind than the wanted one.
 func (n *Node) want(what string) {
-	switch {
-	case n.kind == badKind:
-	case n.kind == nullKind:
+	switch n.kind {
+	case badKind:
+	case nullKind:
 		n.Errorf("a value is missing: want %s (give one, or remove the key)", what)
 	default:
 		n.Errorf("want %s, got %s", what, kindNames[n.kind])

@@ -41,6 +41,9 @@ const MaxSize = 64 << 20
 // maxDepth is how deeply lists and mappings may be nested.
 const maxDepth = 100
 
+// maxErrors is how many problems of a document are kept; nobody reads more.
+const maxErrors = 500
+
 // Document is one parsed file and the problems found in it so far.
 type Document struct {
 	name     string
@@ -87,7 +90,8 @@ func (d *Document) Root() *Node { return d.root }
 // Name returns the file's name as given to Parse.
 func (d *Document) Name() string { return d.name }
 
-// Err returns every problem reported so far as a sorted Errors, or nil.
+// Err returns every problem reported so far as a sorted Errors, or nil. Only
+// the first 500 reported are kept.
 func (d *Document) Err() error {
 	if len(d.errs) == 0 {
 		return nil
@@ -117,6 +121,9 @@ func (d *Document) shown(list Errors) Errors {
 }
 
 func (d *Document) reportAt(line, col int, format string, args ...any) {
+	if len(d.errs) == maxErrors {
+		return
+	}
 	d.errs = append(d.errs, &Error{File: d.name, Line: line, Col: col, Msg: fmt.Sprintf(format, args...)})
 }
 

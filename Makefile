@@ -1,0 +1,67 @@
+# make lists the tasks; make check is what CI runs.
+SHELL       := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.NOTPARALLEL:
+MAKEFLAGS   += --no-print-directory
+
+GO       ?= go
+FUZZTIME ?= 10s
+VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+TOOLS    := $(CURDIR)/bin/tools
+LINT     := $(TOOLS)/golangci-lint
+BUF      := $(TOOLS)/buf
+
+.PHONY: help build deps demo test race fuzz bench lint fmt examples generate generated check go
+help: ## list the tasks
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+build: go ## bin/pointsman
+	$(GO) build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/pointsman ./cmd/pointsman
+
+deps: ## install what the tests need beyond Go (apt, as root or with sudo)
+	@scripts/deps.sh
+
+demo: build ## see it work on real input
+	bin/pointsman demo
+
+test: go deps ## all tests
+	$(GO) test -timeout 15m ./...
+
+race: go ## unit and conformance tests with the race detector
+	@scripts/race.sh
+
+fuzz: go ## every fuzz target for FUZZTIME (10s)
+	@scripts/fuzz.sh $(FUZZTIME)
+
+bench: go ## every benchmark
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+lint: $(LINT) ## golangci-lint, formatting included
+	$(LINT) run ./...
+
+fmt: $(LINT) ## format
+	$(LINT) fmt ./...
+
+examples: build ## check and test every example
+	@scripts/examples.sh
+
+generate: $(BUF) $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-grpc ## code from actions/proto
+	cd actions/proto && PATH="$(TOOLS):$$PATH" $(BUF) generate
+
+generated: generate ## check that generated code is current and the contract is kept
+	cd actions/proto && $(BUF) lint
+	git diff --exit-code -- actions/proto
+	scripts/breaking.sh $(BUF)
+
+check: build lint generated deps race examples test ## everything CI runs
+
+go: # its version
+	@scripts/go-version.sh $(GO)
+
+# The tools are modules of their own, so that their dependencies are not ours.
+$(LINT): .tools/lint/go.mod .tools/lint/go.sum | go
+	cd .tools/lint && $(GO) build -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+$(BUF): .tools/buf/go.mod .tools/buf/go.sum | go
+	cd .tools/buf && $(GO) build -o $@ github.com/bufbuild/buf/cmd/buf
+$(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-grpc &: .tools/proto/go.mod .tools/proto/go.sum | go
+	cd .tools/proto && $(GO) build -o $(TOOLS)/ google.golang.org/protobuf/cmd/protoc-gen-go google.golang.org/grpc/cmd/protoc-gen-go-grpc
