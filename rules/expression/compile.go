@@ -272,7 +272,7 @@ func (u *unit) access(n ast.Node) (code, error) {
 		if err != nil {
 			return nil, err
 		}
-		return member(v, p), nil
+		return member(v, p), s.scan(size(p), 64)
 	}, nil
 }
 

@@ -287,6 +287,11 @@ func TestSteps(t *testing.T) {
 		`any(event.list, replace(event.text, "x", "xx") == "")`,
 		`any(event.list, event.list != event.list)`,
 		`len(uniq(event.list)) > 0`,
+		`any(event.list, event.text == event.same and false)`,
+		`any(event.list, event.text < event.same)`,
+		`any(event.list, event.text in ["a", "b"])`,
+		`any(event.list, event.map[event.text] == 1)`,
+		`sort(map(event.list, # % 2 == 0 ? event.text : event.same)) == nil`,
 		`len(map(event.list, map(event.list, event.text))) > 0`,
 	} {
 		t.Run(src, func(t *testing.T) {
@@ -297,7 +302,9 @@ func TestSteps(t *testing.T) {
 				t.Fatal(err)
 			}
 			s := c.NewState()
-			s.Reset(map[string]any{"list": list, "text": text})
+			s.Reset(map[string]any{
+				"list": list, "text": text, "same": strings.Clone(text), "map": map[string]any{"a": int64(1)},
+			})
 			if _, err := p.Eval(s); err == nil || !strings.Contains(err.Error(), "the expression takes more than 1000000 steps") {
 				t.Errorf("error %v", err)
 			}
@@ -348,6 +355,20 @@ func TestAppendJSON(t *testing.T) {
 	}
 	if want := `{"a":[null,true,1.5,1e+21,"<\"\n>"],"b":9007199254740993,"c":{}}`; string(got) != want {
 		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+// TestAppendJSONLimit: a small event may hold a large text once, and an
+// expression refer to it for every element of a list.
+func TestAppendJSONLimit(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("x", 1<<20)
+	list := make([]any, 1000)
+	for i := range list {
+		list[i] = long
+	}
+	if _, err := expression.AppendJSON(nil, list); err == nil || err.Error() != "the value grows over 8388608 bytes" {
+		t.Errorf("error %v", err)
 	}
 }
 

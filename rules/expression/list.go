@@ -17,7 +17,9 @@ func listFunction(name string) (function, bool) {
 	case "string":
 		return function{1, 1, func(_ *State, a []any) (any, error) { return Text(a[0]) }}, true
 	case "get":
-		return function{2, 2, func(_ *State, a []any) (any, error) { return member(a[0], a[1]), nil }}, true
+		return function{2, 2, func(s *State, a []any) (any, error) {
+			return member(a[0], a[1]), s.scan(size(a[1]), 64)
+		}}, true
 	case "first":
 		return lists(func(_ *State, list []any) (any, error) { v, _ := element(list, 0); return v, nil })
 	case "last":

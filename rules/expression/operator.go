@@ -128,7 +128,10 @@ func equality(left, right code, want bool, node ast.Node) code {
 					return nil, err
 				}
 				x, ok := v.(string)
-				return (ok && x == str) == want, nil
+				if !ok || len(x) != len(str) {
+					return !want, nil
+				}
+				return (x == str) == want, s.scan(len(x), 64)
 			}
 		}
 	}
@@ -159,6 +162,9 @@ func ordering(left, right code, op string) code {
 		c, ok := compare(a, b)
 		if !ok {
 			return false, nil
+		}
+		if err := s.scan(min(size(a), size(b)), 64); err != nil {
+			return nil, err
 		}
 		switch op {
 		case "<":
@@ -242,7 +248,7 @@ func (u *unit) in(n *ast.BinaryNode) (code, error) {
 					return false, nil
 				}
 				_, ok = set[str]
-				return ok, nil
+				return ok, s.scan(len(str), 64)
 			}, nil
 		}
 	}
@@ -299,7 +305,7 @@ func within(s *State, a, b any) (any, error) {
 		if ok {
 			_, ok = b[k]
 		}
-		return ok, nil
+		return ok, s.scan(len(k), 64)
 	}
 	return nil, fmt.Errorf("the right side of in is %s (it takes a list or a map; for text use contains)", aType(b))
 }

@@ -279,6 +279,9 @@ func sorted(s *State, list, keys []any, descending bool) (any, error) {
 		return nil, err
 	}
 	for _, k := range keys {
+		if err := s.scan(size(k), 8); err != nil {
+			return nil, err
+		}
 		if _, ok := compare(keys[0], k); !ok {
 			return nil, fmt.Errorf("%s and %s have no order (sort numbers or strings)", aType(keys[0]), aType(k))
 		}

@@ -111,3 +111,9 @@ func (s *State) scan(n, rate int) error {
 	}
 	return s.spend(n / rate)
 }
+
+// size is the length of a string, 0 of anything else.
+func size(v any) int {
+	str, _ := v.(string)
+	return len(str)
+}

@@ -55,7 +55,10 @@ func equal(s *State, a, b any) (bool, error) {
 		return ok && a == y, nil
 	case string:
 		y, ok := b.(string)
-		return ok && a == y, nil
+		if !ok || len(a) != len(y) {
+			return false, nil
+		}
+		return a == y, s.scan(len(a), 64)
 	case int64, float64:
 		c, ok := compareNumbers(a, b)
 		return ok && c == 0, nil
@@ -153,8 +156,12 @@ func truth(v any, what string) (bool, error) {
 }
 
 // AppendJSON appends v as JSON: map keys sorted, integers exact, strings without
-// escapes that JSON does not ask for.
+// escapes that JSON does not ask for. A value that holds one long string many
+// times over is an error before it fills the memory.
 func AppendJSON(dst []byte, v any) ([]byte, error) {
+	if len(dst) > maxString {
+		return nil, fmt.Errorf("the value grows over %d bytes", maxString)
+	}
 	switch v := v.(type) {
 	case nil:
 		return append(dst, "null"...), nil
