@@ -135,15 +135,25 @@ func meet(ctx context.Context, o order) (*actions.Result, error) {
 	return nil, ctx.Err()
 }
 
+// fd is the plugin's real output; go-plugin has put pipes in its place.
+func fd(n int) *os.File {
+	d, err := syscall.Dup(n) // a File closes its descriptor when it is collected
+	if err != nil {
+		panic(err)
+	}
+	return os.NewFile(uintptr(d), "fd")
+}
+
 func noise() {
-	fmt.Fprintln(os.NewFile(2, "stderr"), `{"@message":1,"@level":2,"@timestamp":true}`)
-	fmt.Fprintln(os.NewFile(2, "stderr"), "\x1b[31mred\x00\xff")
-	_, _ = os.NewFile(2, "stderr").Write(bytes.Repeat([]byte("y"), 1<<20))
-	_, _ = os.NewFile(2, "stderr").Write([]byte("\n"))
+	fmt.Fprintln(fd(2), `{"@message":1,"@level":2,"@timestamp":true}`)
+	fmt.Fprintln(fd(2), "\x1b[31mred\x00\xff")
+	_, _ = fd(2).Write(bytes.Repeat([]byte("y"), 1<<20))
+	_, _ = fd(2).Write([]byte("\n"))
 	for range 64 {
-		_, _ = os.NewFile(1, "stdout").Write(bytes.Repeat([]byte("z"), 4<<10))
+		_, _ = fd(1).Write(bytes.Repeat([]byte("z"), 4<<10))
 		fmt.Print(strings.Repeat("p", 4<<10))
 	}
+	fmt.Println()
 	actions.Logger().Warn("structured", "port", 7)
 }
 
@@ -152,7 +162,7 @@ func noise() {
 func spawn(file string) error {
 	sh := `sleep 1000 & echo $! >>"$0"; setsid env -i /bin/sh -c 'echo $$ >>"$0"; exec /bin/sleep 1000' "$0" & wait_for() { while [ "$(wc -l <"$0")" -lt 2 ]; do :; done; }; wait_for`
 	cmd := exec.Command("/bin/sh", "-c", sh, file)
-	cmd.Stdout, cmd.Stderr = os.NewFile(1, "stdout"), os.NewFile(2, "stderr")
+	cmd.Stdout, cmd.Stderr = fd(1), fd(2)
 	return cmd.Run()
 }
 

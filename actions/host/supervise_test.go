@@ -245,3 +245,31 @@ func TestReplaceRestartsAfterOpenRuns(t *testing.T) {
 		t.Errorf("removed action: %v", err)
 	}
 }
+
+func TestTermDrains(t *testing.T) {
+	t.Parallel()
+	b := setup(t, nil, modes()["stream"])
+	pid := b.pid(t, "0")
+	file := filepath.Join(t.TempDir(), "meet")
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if r := b.do(t, "1", order{Do: "meet", File: file, N: 2}); r.GetError() != "" {
+			t.Errorf("the open run was not finished: %v", r)
+		}
+	})
+	until(t, 5*time.Second, "run open", func() bool { _, err := os.Stat(file); return err == nil })
+	if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(file, os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = f.WriteString("x")
+	_ = f.Close()
+	wg.Wait()
+	until(t, 5*time.Second, "plugin gone", func() bool { return b.Status()[0].State != host.Running })
+	if b.pid(t, "2") == pid {
+		t.Error("not restarted")
+	}
+}
