@@ -1,0 +1,205 @@
+// Package sqlite is the embedded store: one SQLite file (modernc.org/sqlite, no
+// cgo), always durable, open to any SQL tool.
+//
+// It hides three things. One writer goroutine takes whatever waits and puts it
+// into one transaction, so that many callers share one fsync. What may be
+// claimed is an index in memory, rebuilt at Open, so that a claim writes
+// nothing. And so is the set of remembered identities, because random keys on
+// disk would cost a page each. The schema is in schema.go.
+//
+// Pages that retention frees are used again; the file itself does not shrink
+// (VACUUM it while no router has it open). Retained.Bytes and the size cap leave
+// free pages out.
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	_ "modernc.org/sqlite" // the driver "sqlite"
+
+	"github.com/pointsman/pointsman/router/store"
+)
+
+var _ store.Full = (*DB)(nil)
+
+// Config says where the store is.
+type Config struct {
+	// Path of the database file; made if missing, its directory is not.
+	Path string
+	// Now is the store's clock. Default time.Now.
+	Now func() time.Time
+}
+
+// DB is an open store. All methods are safe for concurrent use. An operation is
+// carried through once the writer has begun it, even when its ctx ends.
+type DB struct {
+	path string
+	now  func() time.Time
+	lock *os.File
+
+	conn  *sql.DB // one connection, the writer's
+	reads *sql.DB // for operators
+	hot   *sql.DB // for Load and Claim, so that operators do not hold them up
+	side  *sql.DB // the checkpointer's connection
+
+	w      *writer
+	wake   chan struct{}
+	full   atomic.Bool
+	closed chan struct{}
+	done   sync.WaitGroup
+	once   sync.Once
+
+	mu    sync.Mutex
+	index *index
+	// epoch is the last one given: the boot number, then a counter.
+	epoch   int64
+	entered bool
+}
+
+// epochBits is the width of the counter in an epoch: 2^40 leases per boot.
+const epochBits = 40
+
+// Open opens or makes the store at cfg.Path. It is refused when another process
+// has it open, when the file is not a pointsman store, and when a newer
+// pointsman wrote it.
+func Open(cfg Config) (*DB, error) {
+	path, err := filepath.Abs(cfg.Path)
+	if err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
+	db := &DB{
+		path: path, now: cfg.Now, index: newIndex(),
+		wake: make(chan struct{}, 1), closed: make(chan struct{}),
+	}
+	if db.now == nil {
+		db.now = time.Now
+	}
+	if db.lock, err = lock(path); err != nil {
+		return nil, err
+	}
+	if err := db.start(); err != nil {
+		db.release()
+		return nil, err
+	}
+	return db, nil
+}
+
+// start opens the connections, rebuilds the index and starts the goroutines.
+func (db *DB) start() error {
+	fresh, err := checkHeader(db.path)
+	if err != nil {
+		return err
+	}
+	ctx := context.Background()
+	fail := func(err error) error { return fmt.Errorf("open store %s: %w", db.path, err) }
+	open := func(n int, readOnly bool, pragmas ...string) (*sql.DB, error) {
+		p, err := sql.Open("sqlite", dsn(db.path, readOnly, pragmas...))
+		if err != nil {
+			return nil, err
+		}
+		p.SetMaxOpenConns(n)
+		p.SetConnMaxIdleTime(time.Minute)
+		return p, nil
+	}
+	// The writer's page cache is bounded at 32 MiB: its pages are few and hot.
+	if db.conn, err = open(1, false, "synchronous(full)", "cache_size(-32768)", "wal_autocheckpoint(16000)"); err != nil {
+		return fail(err)
+	}
+	db.conn.SetConnMaxIdleTime(0)
+	conn, err := db.conn.Conn(ctx)
+	if err != nil {
+		return fail(err)
+	}
+	if fresh {
+		if err := create(ctx, conn); err != nil {
+			return fail(err)
+		}
+	}
+	var version int64
+	if err := conn.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
+		return fail(err)
+	}
+	if err := checkVersion(db.path, version); err != nil {
+		return err
+	}
+	if _, err := conn.ExecContext(ctx, "PRAGMA journal_mode = WAL"); err != nil {
+		return fail(err)
+	}
+	for _, p := range []struct {
+		to       **sql.DB
+		n        int
+		readOnly bool
+	}{{&db.reads, 4, true}, {&db.hot, 2, true}, {&db.side, 1, false}} {
+		if *p.to, err = open(p.n, p.readOnly, "synchronous(full)", "cache_size(-2048)", "wal_autocheckpoint(0)"); err != nil {
+			return fail(err)
+		}
+	}
+	db.w = newWriter(db, conn)
+	if err := db.w.load(ctx); err != nil {
+		return fail(err)
+	}
+	db.done.Add(2)
+	go db.w.run()
+	go db.checkpoints()
+	return nil
+}
+
+// Close writes what waits and closes the file. Later calls answer ErrClosed.
+func (db *DB) Close() error {
+	var err error
+	db.once.Do(func() {
+		close(db.closed)
+		db.done.Wait()
+		err = db.release()
+	})
+	return err
+}
+
+// release closes the connections and frees the lock.
+func (db *DB) release() error {
+	var errs []error
+	if db.w != nil {
+		errs = append(errs, db.w.close())
+	}
+	for _, p := range []*sql.DB{db.side, db.hot, db.reads, db.conn} {
+		if p != nil {
+			errs = append(errs, p.Close())
+		}
+	}
+	errs = append(errs, db.lock.Close())
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("close store %s: %w", db.path, err)
+	}
+	return nil
+}
+
+// Wake implements store.Waker.
+func (db *DB) Wake() <-chan struct{} { return db.wake }
+
+func (db *DB) signal() {
+	select {
+	case db.wake <- struct{}{}:
+	default:
+	}
+}
+
+// readError tells a read's failure in the terms of package store.
+func (db *DB) readError(what string, err error) error {
+	select {
+	case <-db.closed:
+		return store.ErrClosed
+	default:
+	}
+	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	return fmt.Errorf("%s: %w: %w", what, store.ErrUnavailable, err)
+}
