@@ -23,6 +23,8 @@ type app struct {
 	stdout, stderr io.Writer
 	env            func(string) string
 	now            func() time.Time
+	// terminal tells whether a stream is a terminal.
+	terminal func(stream any) bool
 	// load reads the configuration file for a command that needs a part of it.
 	load func(path string) (configuration, error)
 
@@ -34,7 +36,7 @@ type app struct {
 func newApp(stdin io.Reader, stdout, stderr io.Writer) *app {
 	return &app{
 		stdin: stdin, stdout: stdout, stderr: stderr,
-		env: os.Getenv, now: time.Now, load: loadSettings,
+		env: os.Getenv, now: time.Now, terminal: isTerminal, load: loadSettings,
 	}
 }
 
@@ -110,8 +112,7 @@ func does(f func(cmd *cobra.Command, args []string) error) func(*cobra.Command, 
 	}
 }
 
-// terminal tells whether a stream is a terminal.
-func terminal(stream any) bool {
+func isTerminal(stream any) bool {
 	f, ok := stream.(*os.File)
 	return ok && isatty.IsTerminal(f.Fd())
 }

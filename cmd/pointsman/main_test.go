@@ -256,6 +256,48 @@ func TestTail(t *testing.T) {
 	http.DefaultTransport.(*http.Transport).CloseIdleConnections()
 }
 
+// On a terminal a filter asks first.
+func TestConfirm(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		answer string
+		args   []string
+		code   int
+		asks   bool
+		left   int
+	}{
+		{"y\n", nil, exitOK, true, 0},
+		{"YES\n", nil, exitOK, true, 0},
+		{"n\n", nil, exitFindings, true, 2},
+		{"\n", nil, exitFindings, true, 2},
+		{"", nil, exitFindings, true, 2},
+		{"", []string{"--yes"}, exitOK, false, 0},
+		{"", []string{"--dry-run"}, exitOK, false, 2},
+	} {
+		t.Run(c.answer+strings.Join(c.args, ""), func(t *testing.T) {
+			t.Parallel()
+			f := fleet()
+			s := httptest.NewServer(adminHandler(f))
+			defer s.Close()
+			var stdout, stderr bytes.Buffer
+			a := newApp(strings.NewReader(c.answer), &stdout, &stderr)
+			a.terminal = func(any) bool { return true }
+			a.env = func(string) string { return testToken }
+			args := append([]string{"deliveries", "retry", "--state", "dead", "--url", s.URL}, c.args...)
+			if code := a.run(t.Context(), args); code != c.code {
+				t.Errorf("exit code %d: %s", code, stderr.String())
+			}
+			if asks := strings.Contains(stderr.String(), "retry 2 deliveries? [y/N]"); asks != c.asks {
+				t.Errorf("stderr %q", stderr.String())
+			}
+			dead, err := f.Deliveries(t.Context(), store.DeliveryQuery{States: []store.DeliveryState{store.Dead}})
+			if err != nil || len(dead) != c.left {
+				t.Errorf("%d dead deliveries left, %v", len(dead), err)
+			}
+		})
+	}
+}
+
 func wait(t *testing.T, ch <-chan struct{}) {
 	t.Helper()
 	select {

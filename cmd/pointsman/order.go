@@ -97,9 +97,8 @@ func (o *ordering) selected(ctx context.Context, f admin.Filter, yes bool) error
 	if o.dryRun || len(found) == 0 {
 		return o.report(found)
 	}
-	if !yes && terminal(o.app.stdin) {
-		ok, err := o.confirm(len(found))
-		if err != nil || !ok {
+	if !yes && o.app.terminal(o.app.stdin) {
+		if err := o.confirm(ctx, len(found)); err != nil {
 			return err
 		}
 	}
@@ -110,17 +109,23 @@ func (o *ordering) selected(ctx context.Context, f admin.Filter, yes bool) error
 	return o.named(ctx, ids)
 }
 
-func (o *ordering) confirm(n int) (bool, error) {
+// confirm returns nil when a person says yes. The read cannot be interrupted,
+// so it is left behind when ctx ends; the command ends with it.
+func (o *ordering) confirm(ctx context.Context, n int) error {
 	fmt.Fprintf(o.app.stderr, "%s %s? [y/N] ", o.order.verb, deliveriesN(n))
-	answer, err := bufio.NewReader(o.app.stdin).ReadString('\n')
-	if err != nil && answer == "" {
-		return false, exitf(exitFindings, "nothing was changed: no answer")
+	answer := make(chan string, 1)
+	go func() {
+		line, _ := bufio.NewReader(o.app.stdin).ReadString('\n') // no line is no
+		answer <- strings.ToLower(strings.TrimSpace(line))
+	}()
+	select {
+	case <-ctx.Done():
+	case a := <-answer:
+		if a == "y" || a == "yes" {
+			return nil
+		}
 	}
-	switch strings.ToLower(strings.TrimSpace(answer)) {
-	case "y", "yes":
-		return true, nil
-	}
-	return false, exitf(exitFindings, "nothing was changed")
+	return exitf(exitFindings, "nothing was changed")
 }
 
 func deliveriesN(n int) string {

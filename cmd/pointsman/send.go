@@ -60,7 +60,7 @@ func (a *app) eventInput(f *eventFlags, flags bool, args []string) ([]byte, erro
 		return f.event()
 	}
 	if len(args) == 0 {
-		if terminal(a.stdin) {
+		if a.terminal(a.stdin) {
 			return nil, exitf(exitUsage, "name a file, - for standard input, or describe the event with --type")
 		}
 		args = []string{"-"}
