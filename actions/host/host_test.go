@@ -181,7 +181,9 @@ func servePlugin(name string) {
 // childRouter runs a host that leaves descendants behind, and waits to be
 // killed.
 func childRouter(dir string) {
-	h, err := host.New(testConfig(slog.New(slog.DiscardHandler)))
+	cfg := testConfig(slog.New(slog.DiscardHandler))
+	cfg.RunDir = dir
+	h, err := host.New(cfg)
 	if err == nil {
 		err = h.Add(host.Spec{Action: "a", Plugin: "fake"})
 	}
