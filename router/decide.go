@@ -92,6 +92,10 @@ func decide(d *store.Delivery, a *Action, l *store.Lease, e ended, rnd func() fl
 	case errors.Is(e.cause, errTimeout):
 		att.Outcome = outcomeTimeout
 		if e.resp == nil {
+			if a.Hold { // its process was ended; what it did is not known
+				out.State, out.Reason = store.Held, store.ReasonUncertain
+				return out
+			}
 			out.Error = fmt.Sprintf("timed out after %s", a.Timeout)
 			att.Error = out.Error
 		}

@@ -46,7 +46,10 @@ func ParseBatch(text []byte, lim Limits, max int) ([]*Event, error) {
 	if _, err := dec.ReadToken(); err != nil {
 		return nil, jsonError(err, 0)
 	}
-	return evs, errorOrNil(atEnd(dec))
+	if err := atEnd(dec); err != nil {
+		return nil, err
+	}
+	return evs, nil
 }
 
 // parseElement parses the next event of a batch. What scan found counts for the

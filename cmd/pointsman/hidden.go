@@ -6,23 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pointsman/pointsman/actions"
-	"github.com/pointsman/pointsman/actions/host"
 )
-
-// reaperCmd is how the router starts plugins: this binary again, between the
-// router and the plugin.
-func (a *app) reaperCmd() *cobra.Command {
-	return &cobra.Command{
-		Use: "reaper", Hidden: true, DisableFlagParsing: true,
-		Short: "Run a plugin and leave nothing of it behind (used by serve)",
-		RunE: func(_ *cobra.Command, args []string) error {
-			if code := host.ReaperMain(args); code != 0 {
-				return &exitError{code: code, err: errSilent}
-			}
-			return nil
-		},
-	}
-}
 
 // pluginCmd serves a bundled plugin in a process of its own.
 func (a *app) pluginCmd() *cobra.Command {

@@ -10,9 +10,15 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"github.com/pointsman/pointsman/actions/host"
 )
 
 func main() {
+	// The reaper needs the main goroutine, and nothing else of this program.
+	if len(os.Args) > 2 && os.Args[1] == "reaper" {
+		os.Exit(host.ReaperMain(os.Args[2:]))
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// The first signal asks the command to end; the second is not caught.
 	context.AfterFunc(ctx, stop)

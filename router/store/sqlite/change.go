@@ -43,6 +43,8 @@ func (t *tx) change(c *store.Change) (store.Changed, error) {
 		return t.cancel(wk)
 	case store.Expand:
 		return t.expand(wk, c)
+	case store.Bury:
+		return t.bury(wk, c)
 	}
 	return 0, fmt.Errorf("change %s: unknown order %d", c.ID, c.Kind)
 }
@@ -157,5 +159,21 @@ func (t *tx) expand(wk *work, c *store.Change) (store.Changed, error) {
 		return 0, fmt.Errorf("expand: %w", err)
 	}
 	t.move(wk, state)
+	return store.ChangedOK, nil
+}
+
+// bury makes a delivery that waits dead, without an attempt.
+func (t *tx) bury(wk *work, c *store.Change) (store.Changed, error) {
+	if wk.state != store.Ready {
+		return store.ChangedRefused, nil
+	}
+	if err := t.writeLost(wk); err != nil {
+		return 0, err
+	}
+	if err := t.exec("UPDATE deliveries SET state = 4, reason = ?, error = ?, starts = ?, epoch = ?, settled = ?, updated = ? WHERE seq = ?",
+		c.Reason, c.Error, wk.starts, wk.epoch, wk.settled, t.now.UnixNano(), wk.seq); err != nil {
+		return 0, fmt.Errorf("bury: %w", err)
+	}
+	t.move(wk, store.Dead)
 	return store.ChangedOK, nil
 }
