@@ -361,7 +361,7 @@ func (s *server) register(reg *prometheus.Registry) {
 
 // serveLog is the log of serve: for people on a terminal, JSON otherwise.
 func (a *app) serveLog() *slog.Logger {
-	if terminal(a.stderr) {
+	if a.terminal(a.stderr) {
 		return slog.New(slog.NewTextHandler(a.stderr, nil))
 	}
 	return slog.New(slog.NewJSONHandler(a.stderr, nil))

@@ -25,7 +25,10 @@ func (a *app) versionCmd() *cobra.Command {
 	}
 }
 
-// buildVersion is what the Go tool recorded in this binary.
+// version is set by the Makefile (-ldflags -X main.version=...).
+var version string
+
+// buildVersion is what the Makefile or the Go tool recorded in this binary.
 func buildVersion() admin.Version {
 	v := admin.Version{
 		Version: "unknown", Commit: "unknown", Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH,
@@ -34,7 +37,7 @@ func buildVersion() admin.Version {
 	if !ok {
 		return v
 	}
-	v.Version = first(info.Main.Version, v.Version)
+	v.Version = first(version, info.Main.Version, v.Version)
 	dirty := ""
 	for _, s := range info.Settings {
 		switch {
