@@ -50,6 +50,7 @@ type demo struct {
 	dir    string
 	events *client
 	admin  *client
+	log    tailLog
 }
 
 func (a *app) demo(ctx context.Context) (err error) {
@@ -71,7 +72,7 @@ func (a *app) demo(ctx context.Context) (err error) {
 		d.matchAndRetry, d.duplicate, d.throttled, d.deadLetter, d.whyNothing,
 	} {
 		if err := step(ctx); err != nil {
-			return err
+			return fmt.Errorf("%w\n%s", err, d.log.text())
 		}
 	}
 	d.title("That was the main job")
@@ -117,7 +118,6 @@ func (d *demo) start(ctx context.Context) (stop func() error, err error) {
 		return nil, fmt.Errorf("start the router: %w", err)
 	}
 	addrs := make(chan [2]string, 1)
-	var tail tailLog
 	read := make(chan struct{})
 	go func() {
 		defer close(read)
@@ -128,14 +128,14 @@ func (d *demo) start(ctx context.Context) (stop func() error, err error) {
 			if json.Unmarshal(lines.Bytes(), &line) == nil && line.Msg == "listening" {
 				addrs <- [2]string{line.Events, line.Admin}
 			}
-			tail.add(lines.Text())
+			d.log.add(lines.Text())
 		}
 	}()
 	stop = func() error {
 		_ = cmd.Process.Signal(syscall.SIGTERM)
 		<-read
 		if err := cmd.Wait(); err != nil {
-			return fmt.Errorf("the router ended badly: %w\n%s", err, tail.text())
+			return fmt.Errorf("the router ended badly: %w\n%s", err, d.log.text())
 		}
 		return nil
 	}
@@ -149,12 +149,31 @@ func (d *demo) start(ctx context.Context) (stop func() error, err error) {
 	case <-ctx.Done():
 		return nil, errors.Join(ctx.Err(), stop())
 	}
+	if err := d.ready(ctx); err != nil {
+		return nil, errors.Join(err, stop())
+	}
 	token, err := os.ReadFile(filepath.Join(d.dir, "pointsman-data", "admin-token"))
 	if err != nil {
 		return nil, errors.Join(err, stop())
 	}
 	d.admin.token = strings.TrimSpace(string(token))
 	return stop, nil
+}
+
+// ready waits until the router accepts events.
+func (d *demo) ready(ctx context.Context) error {
+	for {
+		var got router.Readiness
+		err := d.admin.get(ctx, "/readyz", nil, &got)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the router is not ready: %w", err)
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
 }
 
 // tailLog keeps the last lines of the router's log.
@@ -236,12 +255,11 @@ func (d *demo) follow(ctx context.Context, id string, seen int, states ...string
 		}
 		for ; seen < len(got.History) && got.History[seen].Ended != nil; seen++ {
 			t := got.History[seen]
-			text := t.Error
-			if t.Outcome == "done" || text == "" {
-				text = t.Output
+			text := strings.ReplaceAll(strings.TrimSpace(t.Output), "\n", " | ")
+			if t.Error != "" {
+				text = t.Error + ": " + text
 			}
-			d.say("attempt %d %s after %s: %s", t.Number, t.Outcome, t.Ended.Sub(t.Started).Round(time.Millisecond),
-				strings.ReplaceAll(strings.TrimSpace(text), "\n", " | "))
+			d.say("attempt %d %s after %s: %s", t.Number, t.Outcome, t.Ended.Sub(t.Started).Round(time.Millisecond), text)
 		}
 		for _, s := range states {
 			if got.State == s {
