@@ -94,14 +94,6 @@ func nextElement(dec *jsontext.Decoder) int {
 	return -1
 }
 
-// errorOrNil avoids an error that is a nil *EventError.
-func errorOrNil(err *EventError) error {
-	if err == nil {
-		return nil
-	}
-	return err
-}
-
 // parseObject parses the event object that comes next.
 func parseObject(dec *jsontext.Decoder) (*Event, *EventError) {
 	tok, err := dec.ReadToken()
