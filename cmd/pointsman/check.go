@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pointsman/pointsman/actions/host"
+	"github.com/pointsman/pointsman/rules/strictyaml"
 )
 
 func (a *app) checkCmd() *cobra.Command {
@@ -29,10 +30,25 @@ func (a *app) checkCmd() *cobra.Command {
 	return cmd
 }
 
-// finding is one line of `check -o json`.
+// finding is one element of `check -o json`.
 type finding struct {
 	Severity string `json:"severity"`
-	Message  string `json:"message"`
+	// File, Line and Col are empty for what has no place in a file.
+	File    string `json:"file"`
+	Line    int    `json:"line"`
+	Col     int    `json:"col"`
+	Message string `json:"message"`
+
+	text string // with place, source line and caret
+}
+
+func newFinding(severity string, err error) finding {
+	f := finding{Severity: severity, Message: err.Error(), text: err.Error()}
+	var at *strictyaml.Error
+	if errors.As(err, &at) {
+		f.File, f.Line, f.Col, f.Message = at.File, at.Line, at.Col, at.Msg
+	}
+	return f
 }
 
 func (a *app) check(ctx context.Context, strict, noPlugins bool) error {
@@ -42,10 +58,10 @@ func (a *app) check(ctx context.Context, strict, noPlugins bool) error {
 	}
 	list := []finding{}
 	for _, p := range problems {
-		list = append(list, finding{"error", p.Error()})
+		list = append(list, newFinding("error", p))
 	}
 	for _, w := range warnings {
-		list = append(list, finding{"warning", w.Error()})
+		list = append(list, newFinding("warning", w))
 	}
 	if a.json() {
 		if err := a.printJSON(list); err != nil {
@@ -53,7 +69,7 @@ func (a *app) check(ctx context.Context, strict, noPlugins bool) error {
 		}
 	} else {
 		for _, f := range list {
-			if err := a.printf("%s: %s\n", f.Severity, escapeLines(f.Message)); err != nil {
+			if err := a.printf("%s: %s\n", f.Severity, escapeLines(f.text)); err != nil {
 				return err
 			}
 		}

@@ -78,7 +78,7 @@ func load(ctx context.Context, cfg *config.Config, h *host.Host, ask bool) (*loa
 	for i, spec := range l.specs {
 		a := cfg.Actions[i]
 		if err := h.ValidateSettings(spec); err != nil {
-			problems = append(problems, cfg.Problem(a.SettingsPos, "action %q: settings: %v", a.Name, err))
+			problems = append(problems, cfg.Problem(a.SettingsPos, "action %q: %v", a.Name, err))
 		}
 		byName[a.Name] = rules.Action{CheckParams: func(params json.RawMessage) error {
 			return h.ValidateParams(spec, params)
