@@ -204,7 +204,6 @@ func (c *committer) sort(batch []*pending, txns []store.Txn, results []store.Res
 	for i, p := range batch {
 		switch {
 		case results[i].Status != store.StatusStale:
-			p.uid = txns[i].Event.UID
 			if results[i].Status == store.StatusNew {
 				c.r.record(p, &txns[i])
 			}

@@ -24,9 +24,12 @@ const (
 // deliveries. It is pure but for new ids and versions.
 func (r *Router) plan(p *pending, states map[string]store.State, now time.Time) store.Txn {
 	ev := p.ev
+	if p.uid == "" { // a Txn that is sent again is the same one
+		p.uid = newUID()
+	}
 	t := store.Txn{
 		Event: store.Event{
-			UID: newUID(), Source: p.from.Source, CESource: ev.Source(), ID: ev.ID(), Type: ev.Type(),
+			UID: p.uid, Source: p.from.Source, CESource: ev.Source(), ID: ev.ID(), Type: ev.Type(),
 			Received: now, JSON: ev.JSON(), Digest: ev.Digest(), Revision: p.setup.Revision.ID,
 		},
 		Dedup:  p.from.Dedup,
