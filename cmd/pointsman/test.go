@@ -1,0 +1,361 @@
+package main
+
+import (
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pointsman/pointsman/router/config"
+	"github.com/pointsman/pointsman/rules"
+	"github.com/pointsman/pointsman/rules/scenario"
+)
+
+const testSuffix = "_test.yaml"
+
+// testFlags are those of pointsman test.
+type testFlags struct {
+	coverage, update bool
+	junit            string
+}
+
+func (a *app) testCmd() *cobra.Command {
+	var f testFlags
+	cmd := &cobra.Command{
+		Use:   "test [PATH...]",
+		Short: "Run the tests of the rules, without a router",
+		Long: "Run rule tests: events in, the calls they should cause out, on a virtual clock, with once and dedup.\n" +
+			"PATHs are test files or folders; without one, every *_test.yaml below the configuration file. No\n" +
+			"process is started and nothing is stored. Exits 1 when a test fails.",
+		Example: "  pointsman test\n  pointsman test rules/links_test.yaml --coverage",
+		RunE: does(func(_ *cobra.Command, args []string) error {
+			return a.test(args, f)
+		}),
+	}
+	cmd.Flags().BoolVar(&f.coverage, "coverage", false, "tell which rules and steps no test reached")
+	cmd.Flags().StringVar(&f.junit, "junit", "", "write the results to this `file` as JUnit XML, too")
+	cmd.Flags().BoolVar(&f.update, "update", false, "write what the rules do into failing tests as what they should do")
+	return cmd
+}
+
+// testReport is `test -o json`.
+type testReport struct {
+	Tests    int             `json:"tests"`
+	Failed   int             `json:"failed"`
+	Failures []testFailure   `json:"failures"`
+	Coverage *coverageReport `json:"coverage,omitempty"`
+}
+
+type testFailure struct {
+	File string   `json:"file"`
+	Line int      `json:"line"`
+	Test string   `json:"test"`
+	Step int      `json:"step"`
+	Diff []string `json:"diff"`
+}
+
+type coverageReport struct {
+	Percent float64 `json:"percent"`
+	// Missed are the rules and steps of do that no test reached.
+	Missed []string `json:"missed"`
+}
+
+func (a *app) test(paths []string, f testFlags) error {
+	cfg, err := loadConfig(a.configPath)
+	if err != nil {
+		return err
+	}
+	rs, err := testRules(cfg)
+	if err != nil {
+		return err
+	}
+	files, err := testFiles(cfg.Dir, paths)
+	if err != nil {
+		return err
+	}
+	suites, err := parseSuites(files)
+	if err != nil {
+		return err
+	}
+	cov := scenario.NewCoverage()
+	var results []scenario.Result
+	for _, s := range suites {
+		got := scenario.Run(rs, s, scenario.Options{Dedup: cfg.Events.Dedup}, cov)
+		if f.update {
+			if err := updateTests(s.File, got); err != nil {
+				return fmt.Errorf("%s: %w", s.File, err)
+			}
+		}
+		results = append(results, got...)
+	}
+	if f.junit != "" {
+		if err := writeJUnit(f.junit, results); err != nil {
+			return fmt.Errorf("write %s: %w", f.junit, err)
+		}
+	}
+	report := newReport(results)
+	if f.coverage {
+		missed, reached, total := cov.Missed(rs)
+		report.Coverage = &coverageReport{Percent: 100, Missed: append([]string{}, missed...)}
+		if total > 0 {
+			report.Coverage.Percent = 100 * float64(reached) / float64(total)
+		}
+	}
+	if err := a.printReport(report, len(files), f.update); err != nil {
+		return err
+	}
+	if report.Failed > 0 && !f.update {
+		return exitf(exitFindings, "%d of %s failed", report.Failed, counted(report.Tests, "test"))
+	}
+	return nil
+}
+
+// testRules loads the rules against the names of the actions alone; what their
+// plugins take is for check to say.
+func testRules(cfg *config.Config) (*rules.Ruleset, error) {
+	known := make(map[string]rules.Action, len(cfg.Actions))
+	for _, act := range cfg.Actions {
+		known[act.Name] = rules.Action{}
+	}
+	fsys, patterns := cfg.RulesFS()
+	return rules.Load(fsys, rules.Options{Actions: known}, patterns...)
+}
+
+// testFiles lists the test files that the paths name or hold.
+func testFiles(dir string, paths []string) ([]string, error) {
+	if len(paths) == 0 {
+		paths = []string{dir}
+	}
+	var files []string
+	for _, p := range paths {
+		info, err := os.Stat(p)
+		if err != nil {
+			return nil, err
+		}
+		if !info.IsDir() {
+			files = append(files, p)
+			continue
+		}
+		err = filepath.WalkDir(p, func(path string, d fs.DirEntry, err error) error {
+			if err == nil && !d.IsDir() && strings.HasSuffix(path, testSuffix) {
+				files = append(files, path)
+			}
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	slices.Sort(files)
+	return slices.Compact(files), nil
+}
+
+func parseSuites(files []string) ([]*scenario.Suite, error) {
+	var suites []*scenario.Suite
+	var problems []error
+	for _, file := range files {
+		data, err := readLimited(file)
+		if err == nil {
+			var s *scenario.Suite
+			if s, err = scenario.Parse(shownPath(file), data); err == nil {
+				s.File = file
+				suites = append(suites, s)
+			}
+		}
+		if err != nil {
+			problems = append(problems, err)
+		}
+	}
+	return suites, errors.Join(problems...)
+}
+
+// shownPath is a path as people see it: relative where that is shorter.
+func shownPath(path string) string {
+	if wd, err := os.Getwd(); err == nil {
+		if rel, err := filepath.Rel(wd, path); err == nil && len(rel) < len(path) {
+			return rel
+		}
+	}
+	return path
+}
+
+func newReport(results []scenario.Result) testReport {
+	r := testReport{Tests: len(results), Failures: []testFailure{}}
+	for _, res := range results {
+		if len(res.Failures) > 0 {
+			r.Failed++
+		}
+		for _, f := range res.Failures {
+			r.Failures = append(r.Failures, testFailure{
+				File: shownPath(f.File), Line: f.Line, Test: f.Test, Step: f.Step, Diff: f.Diff,
+			})
+		}
+	}
+	return r
+}
+
+func (a *app) printReport(r testReport, files int, updated bool) error {
+	if a.json() {
+		return a.printJSON(r)
+	}
+	var b strings.Builder
+	for _, f := range r.Failures {
+		fmt.Fprintf(&b, "%s:%d: test %q step %d (- expected, + got):\n", f.File, f.Line, f.Test, f.Step)
+		for _, line := range f.Diff {
+			fmt.Fprintf(&b, "    %s\n", line)
+		}
+	}
+	if updated && r.Failed > 0 {
+		fmt.Fprintf(&b, "%s updated\n", counted(r.Failed, "test"))
+	} else {
+		fmt.Fprintf(&b, "%s in %s, %d failed\n", counted(r.Tests, "test"), counted(files, "file"), r.Failed)
+	}
+	if c := r.Coverage; c != nil {
+		fmt.Fprintf(&b, "coverage: %.1f %% of the steps of rules\n", c.Percent)
+		for _, m := range c.Missed {
+			fmt.Fprintf(&b, "    not reached: %s\n", m)
+		}
+	}
+	return a.print([]byte(escapeLines(strings.TrimSuffix(b.String(), "\n")) + "\n"))
+}
+
+// writeJUnit writes the results in the form that CI systems read.
+func writeJUnit(file string, results []scenario.Result) error {
+	type failure struct {
+		Message string `xml:"message,attr"`
+		Text    string `xml:",chardata"`
+	}
+	type testcase struct {
+		Name    string    `xml:"name,attr"`
+		Class   string    `xml:"classname,attr"`
+		Time    string    `xml:"time,attr"`
+		Failure []failure `xml:"failure"`
+	}
+	type testsuite struct {
+		XMLName  xml.Name   `xml:"testsuite"`
+		Name     string     `xml:"name,attr"`
+		Tests    int        `xml:"tests,attr"`
+		Failures int        `xml:"failures,attr"`
+		Cases    []testcase `xml:"testcase"`
+	}
+	out := testsuite{Name: "pointsman rules", Tests: len(results)}
+	for _, r := range results {
+		c := testcase{Name: r.Test, Class: shownPath(r.File), Time: strconv.FormatFloat(r.Took.Seconds(), 'f', 6, 64)}
+		for _, f := range r.Failures {
+			c.Failure = append(c.Failure, failure{
+				Message: fmt.Sprintf("step %d (line %d)", f.Step, f.Line), Text: strings.Join(f.Diff, "\n"),
+			})
+		}
+		if len(c.Failure) > 0 {
+			out.Failures++
+		}
+		out.Cases = append(out.Cases, c)
+	}
+	text, err := xml.MarshalIndent(out, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(file, append([]byte(xml.Header), append(text, '\n')...), 0o644)
+}
+
+// updateTests writes what a suite's failing steps caused into its file, in place of
+// what was expected. Comments elsewhere and the order of everything stay.
+func updateTests(file string, results []scenario.Result) error {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	info, err := os.Stat(file)
+	if err != nil {
+		return err
+	}
+	lines := strings.SplitAfter(string(data), "\n")
+	// From the end, so that the line numbers before stay right.
+	var failures []scenario.Failure
+	got := map[[2]int][]scenario.Expect{}
+	for _, r := range results {
+		for _, f := range r.Failures {
+			failures = append(failures, f)
+			got[[2]int{f.Line, f.Col}] = r.Got[f.Step-1]
+		}
+	}
+	if len(failures) == 0 {
+		return nil
+	}
+	slices.SortFunc(failures, func(x, y scenario.Failure) int { return y.Line - x.Line })
+	for _, f := range failures {
+		if lines, err = replaceExpect(lines, f.Line, f.Col, got[[2]int{f.Line, f.Col}]); err != nil {
+			return fmt.Errorf("step at line %d: %w", f.Line, err)
+		}
+	}
+	text := strings.Join(lines, "")
+	if _, err := scenario.Parse(file, []byte(text)); err != nil {
+		return fmt.Errorf("not updated, the result would not be a test file: %w", err)
+	}
+	return writeFileAtomic(file, []byte(text), info.Mode().Perm())
+}
+
+// replaceExpect replaces the expect of the step that begins at line and col.
+// The step's keys stand in column col, one to a line.
+func replaceExpect(lines []string, line, col int, got []scenario.Expect) ([]string, error) {
+	indent := strings.Repeat(" ", col-1)
+	for i := line - 1; i < len(lines); i++ {
+		text := lines[i]
+		if i >= line && strings.TrimSpace(text) != "" && len(text)-len(strings.TrimLeft(text, " ")) < col-1 {
+			break // the step is over
+		}
+		key := strings.Replace(text, "- ", "  ", 1)
+		if i >= line {
+			key = text
+		}
+		if !strings.HasPrefix(key, indent+"expect:") {
+			continue
+		}
+		end := i + 1
+		for end < len(lines) {
+			t := strings.TrimRight(lines[end], "\r\n")
+			body := strings.TrimLeft(t, " ")
+			deep := len(t) - len(body)
+			// A list may stand in the column of its key.
+			if body == "" || deep < col-1 || deep == col-1 && !strings.HasPrefix(body, "- ") {
+				break
+			}
+			end++
+		}
+		head := strings.SplitN(text, "expect:", 2)[0]
+		out := append(slices.Clone(lines[:i]), renderExpect(head, indent, got)...)
+		return append(out, lines[end:]...), nil
+	}
+	return nil, errors.New("its expect does not stand on a line of its own (write the step over several lines)")
+}
+
+func renderExpect(head, indent string, got []scenario.Expect) []string {
+	if len(got) == 0 {
+		return []string{head + "expect: []\n"}
+	}
+	out := []string{head + "expect:\n"}
+	for _, e := range got {
+		text, err := json.Marshal(e) // JSON is YAML
+		if err != nil {
+			text = []byte("{}")
+		}
+		out = append(out, indent+"  - "+string(text)+"\n")
+	}
+	return out
+}
+
+// counted is "1 test", "2 tests".
+func counted(n int, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return strconv.Itoa(n) + " " + noun
+}
