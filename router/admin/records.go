@@ -77,7 +77,7 @@ type Attempt struct {
 	Output  string     `json:"output"`
 }
 
-// Events, EventDetails and Deliveries are pages. Next, when it is not empty, is
+// Events is a page, as Deliveries and EventDetails are. Next, when it is not empty, is
 // the value of before (or after, when after was given) for the next page.
 type Events struct {
 	Events []Event `json:"events"`

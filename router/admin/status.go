@@ -57,7 +57,7 @@ func (a *api) status(w http.ResponseWriter, r *http.Request) {
 		a.fail(w, r, p.err)
 		return
 	}
-	s := Status{Status: a.Router.Status(), Version: a.Config.Version, Ready: a.Router.Ready()}
+	s := Status{Status: a.Router.Status(), Version: a.Version, Ready: a.Router.Ready()}
 	s.Started, s.Reloaded = s.Started.UTC(), s.Reloaded.UTC()
 	a.write(w, r, http.StatusOK, s)
 }

@@ -2,6 +2,7 @@ package expression_test
 
 import (
 	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
 
@@ -261,8 +262,8 @@ func TestCompileError(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			_, err := expression.NewCompiler("event").Compile(tt.text)
-			e, ok := err.(*expression.Error)
-			if !ok {
+			var e *expression.Error
+			if !errors.As(err, &e) {
 				t.Fatalf("error %v", err)
 			}
 			if diff := cmp.Diff(&expression.Error{Offset: tt.offset, Msg: tt.want}, e); diff != "" {
@@ -385,7 +386,7 @@ func FuzzCompile(f *testing.F) {
 		c := expression.NewCompiler("event")
 		p, err := c.Compile(text)
 		if err != nil {
-			if e := err.(*expression.Error); e.Offset < 0 || e.Offset > len(text) {
+			if e := new(expression.Error); !errors.As(err, &e) || e.Offset < 0 || e.Offset > len(text) {
 				t.Fatalf("offset %d of %d", e.Offset, len(text))
 			}
 			return

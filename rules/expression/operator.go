@@ -405,7 +405,7 @@ func integers(op string, x, y int64) (any, error) {
 		exact = (r < x) == (y > 0)
 	case "*":
 		r = x * y
-		exact = x == 0 || r/x == y && !(x == -1 && y == math.MinInt64)
+		exact = x == 0 || r/x == y && (x != -1 || y != math.MinInt64)
 	case "%":
 		if y == 0 {
 			return nil, errors.New("division by zero")
