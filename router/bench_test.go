@@ -40,9 +40,13 @@ func answer(s actionv1.Status, text string) (*actionv1.RunResponse, error) {
 	return &actionv1.RunResponse{Status: s, Error: text}, nil
 }
 
-func succeed(call) (*actionv1.RunResponse, error)  { return answer(actionv1.Status_STATUS_DONE, "") }
-func refuse(call) (*actionv1.RunResponse, error)   { return answer(actionv1.Status_STATUS_PERMANENT, "no such port") }
-func fail(call) (*actionv1.RunResponse, error)     { return answer(actionv1.Status_STATUS_FAILED, "exit status 1") }
+func succeed(call) (*actionv1.RunResponse, error) { return answer(actionv1.Status_STATUS_DONE, "") }
+func refuse(call) (*actionv1.RunResponse, error) {
+	return answer(actionv1.Status_STATUS_PERMANENT, "no such port")
+}
+func fail(call) (*actionv1.RunResponse, error) {
+	return answer(actionv1.Status_STATUS_FAILED, "exit status 1")
+}
 func crash(call) (*actionv1.RunResponse, error)    { return nil, crashError{} }
 func notThere(call) (*actionv1.RunResponse, error) { return nil, absentError{} }
 
@@ -397,7 +401,7 @@ func (b *bench) recorded(id string) store.Event {
 	return evs[0]
 }
 
-func (b *bench) retry(id string) Ordered  { return b.order(id, b.r.Retry) }
+func (b *bench) retry(id string) Ordered   { return b.order(id, b.r.Retry) }
 func (b *bench) cancelD(id string) Ordered { return b.order(id, b.r.Cancel) }
 
 func (b *bench) order(id string, do func(context.Context, []string) ([]Ordered, error)) Ordered {

@@ -115,9 +115,9 @@ func (r *Router) evaluateAgain(ctx context.Context, d *store.Delivery, c *store.
 	case m == nil:
 		return &refused{fmt.Sprintf("rule %q as it is now does not match the event", d.Rule)}
 	case m.Err != nil:
-		return &refused{fmt.Sprintf("rule %q still fails: when: %v", d.Rule, m.Err)}
+		return &refused{fmt.Sprintf("rule %q still fails: %v", d.Rule, m.Err)}
 	case m.KeyErr != nil:
-		return &refused{fmt.Sprintf("rule %q still fails: key: %v", d.Rule, m.KeyErr)}
+		return &refused{fmt.Sprintf("rule %q still fails: %v", d.Rule, m.KeyErr)}
 	}
 	calls := m.Calls
 	if d.Reason != store.ReasonKey {

@@ -198,7 +198,8 @@ func (r *Router) Run(ctx context.Context) error {
 	work, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stop(nil)
 	var background sync.WaitGroup
-	background.Go(func() { r.commits.run(work) })
+	committed := make(chan struct{})
+	go func() { defer close(committed); r.commits.run(work) }()
 	background.Go(func() { r.settles.run(work) })
 	background.Go(func() { r.keepLeases(work) })
 	background.Go(func() { r.keepHouse(work) })
@@ -207,13 +208,22 @@ func (r *Router) Run(ctx context.Context) error {
 	r.health.clear(reasonStarting)
 	r.log.Info("router started", "rules", len(r.setup.Load().Rules.Rules()), "actions", len(r.setup.Load().Actions))
 	err := r.dispatch(ctx)
+	stopping := time.Now()
+	if err != nil { // another has taken over and will run them again
+		r.cancelAll(errLeaseLost)
+	}
 
 	r.health.set(reasonStopping, "shutting down")
 	r.accepting.Store(false)
 	r.commits.close() // what is in the queue is committed still
 	r.drain()
 	r.settles.close()
+	select {
+	case <-committed:
+	case <-time.After(time.Until(stopping.Add(r.cfg.Grace))):
+	}
 	stop(errStopping)
+	<-committed
 	background.Wait()
 	return err
 }
