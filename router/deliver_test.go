@@ -2,6 +2,7 @@ package router
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -302,5 +303,59 @@ func TestLongRunKeepsItsLease(t *testing.T) {
 		if !slices.Equal(b.history(d.ID), []string{"1 done"}) {
 			t.Errorf("history %v", b.history(d.ID))
 		}
+	})
+}
+
+// A plugin that cannot start must not make the router turn over everything that
+// waits for it.
+func TestMuchWaitsForABrokenPlugin(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		s := setup(t, bounceRule, Action{Name: "bounce"})
+		b := running(t, s)
+		b.runner.plays("bounce", notThere)
+		for i := range 300 {
+			b.accept(event(t, fmt.Sprint("e", i), "sw1"))
+		}
+		pass(time.Minute)
+		if n := b.runner.count(); n > 4*60 {
+			t.Errorf("%d tries in a minute for 300 deliveries", n)
+		}
+		b.runner.plays("bounce", succeed)
+		pass(7 * time.Second)
+		done, err := b.db.Deliveries(t.Context(), store.DeliveryQuery{States: []store.DeliveryState{store.Done}})
+		if err != nil || len(done) != 300 {
+			t.Errorf("%d done soon after it was mended, %v", len(done), err)
+		}
+	})
+}
+
+// A crash under a concurrency of one is laid to the delivery; so it must have
+// been alone, even when the concurrency was raised meanwhile.
+func TestConcurrencyRaisedWhileRunning(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		b := running(t, setup(t, bounceRule, Action{Name: "bounce", Concurrency: 1}))
+		b.runner.plays("bounce", func(c call) (*actionv1.RunResponse, error) {
+			if c.GetEventId() != "first" || c.GetAttempt() > 1 {
+				return succeed(c)
+			}
+			time.Sleep(5 * time.Second)
+			b.runner.mu.Lock()
+			defer b.runner.mu.Unlock()
+			if n := len(b.runner.calls); n != 1 {
+				t.Errorf("%d runs until the crash", n)
+			}
+			return nil, crashError{}
+		})
+		b.accept(event(t, "first", "sw1"))
+		pass(100 * time.Millisecond)
+		if err := b.r.Reload(t.Context(), setup(t, bounceRule, Action{Name: "bounce", Concurrency: 2})); err != nil {
+			t.Fatal(err)
+		}
+		b.accept(event(t, "second", "sw2"))
+		pass(10 * time.Second)
+		if d := b.is("first", store.Done, 1); d.Crashes != 1 {
+			t.Errorf("%d crashes", d.Crashes)
+		}
+		b.is("second", store.Done, 1)
 	})
 }

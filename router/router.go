@@ -133,7 +133,8 @@ type Router struct {
 	running map[string]*attempt // by delivery id
 	busy    map[string]int      // slots taken, by action
 	alone   map[string]*sync.RWMutex
-	wg      sync.WaitGroup // one per running attempt
+	resting map[string]time.Time // actions whose plugins cannot start, until when
+	wg      sync.WaitGroup       // one per running attempt
 }
 
 // New makes a router; Run starts it.
@@ -150,6 +151,7 @@ func New(cfg Config) (*Router, error) {
 		running: make(map[string]*attempt),
 		busy:    make(map[string]int),
 		alone:   make(map[string]*sync.RWMutex),
+		resting: make(map[string]time.Time),
 	}
 	r.setup.Store(&cfg.Setup)
 	r.commits = newCommitter(r)
@@ -285,6 +287,9 @@ func (r *Router) Reload(ctx context.Context, s Setup) error {
 		return fmt.Errorf("store the revision: %w", err)
 	}
 	r.setup.Store(&s)
+	r.mu.Lock()
+	clear(r.resting) // perhaps they are mended now
+	r.mu.Unlock()
 	r.poke()
 	return nil
 }
