@@ -3,7 +3,6 @@ package router
 import (
 	"context"
 	"errors"
-	"sync"
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -20,9 +19,9 @@ var (
 	errCancelled = errors.New("cancelled by hand")
 )
 
-// deliver runs one lease and settles how it ended. lock keeps suspects of a crash
+// deliver runs one lease and settles how it ended. g keeps suspects of a crash
 // alone in their plugin, and what began under a concurrency of one.
-func (r *Router) deliver(a *attempt, lock *sync.RWMutex) {
+func (r *Router) deliver(a *attempt, g *gate) {
 	d := &a.lease.Delivery
 	if a.prev != nil { // an order or a lost lease overtook it
 		<-a.prev
@@ -32,19 +31,15 @@ func (r *Router) deliver(a *attempt, lock *sync.RWMutex) {
 		return
 	}
 	alone := d.Suspect || a.action.Concurrency == 1
-	if alone {
-		lock.Lock()
-		defer lock.Unlock()
-	} else {
-		lock.RLock()
-		defer lock.RUnlock()
+	var e ended
+	if g.enter(a.ctx, alone) {
+		defer g.leave()
 	}
-	e := ended{}
 	if e.cause = context.Cause(a.ctx); e.cause == nil {
 		e = r.run(a)
 	}
 	e.alone = alone
-	if unavailable(e.err) {
+	if unavailable(e.err) && e.cause == nil {
 		r.rest(d.Action)
 	}
 	out := decide(d, &a.action, a.lease, e, r.cfg.Rand)

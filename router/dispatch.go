@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -136,14 +135,14 @@ func (r *Router) start(l *store.Lease, setup *Setup, begun time.Time) {
 	}
 	r.running[l.Delivery.ID] = a
 	r.busy[l.Delivery.Action]++
-	lock := r.alone[l.Delivery.Action]
-	if lock == nil {
-		lock = new(sync.RWMutex)
-		r.alone[l.Delivery.Action] = lock
+	g := r.gates[l.Delivery.Action]
+	if g == nil {
+		g = new(gate)
+		r.gates[l.Delivery.Action] = g
 	}
 	r.mu.Unlock()
 	r.wg.Go(func() {
-		r.deliver(a, lock)
+		r.deliver(a, g)
 		r.end(a)
 	})
 }

@@ -130,9 +130,9 @@ type Router struct {
 	kick      chan struct{} // something changed for the dispatcher
 
 	mu      sync.Mutex
-	running map[string]*attempt // by delivery id
-	busy    map[string]int      // slots taken, by action
-	alone   map[string]*sync.RWMutex
+	running map[string]*attempt  // by delivery id
+	busy    map[string]int       // slots taken, by action
+	gates   map[string]*gate     // by action
 	resting map[string]time.Time // actions whose plugins cannot start, until when
 	wg      sync.WaitGroup       // one per running attempt
 }
@@ -150,7 +150,7 @@ func New(cfg Config) (*Router, error) {
 		kick:    make(chan struct{}, 1),
 		running: make(map[string]*attempt),
 		busy:    make(map[string]int),
-		alone:   make(map[string]*sync.RWMutex),
+		gates:   make(map[string]*gate),
 		resting: make(map[string]time.Time),
 	}
 	r.setup.Store(&cfg.Setup)
