@@ -45,11 +45,14 @@ func (r Result) word() string {
 // Accept matches events of one origin and commits what they cause, in order,
 // each for itself. When it returns nil every event that is neither duplicate
 // nor conflict is durable. states, which may be nil, are written in the Txn of
-// the last event and only with it. The errors are ErrUnavailable and
+// the last event and only with it; without an event nothing is. The errors are ErrUnavailable and
 // ErrStopping, wrapped, or the context's.
 func (r *Router) Accept(ctx context.Context, from Origin, evs []*rules.Event, states ...store.StateWrite) ([]Result, error) {
 	if !r.accepting.Load() {
 		return nil, ErrStopping
+	}
+	if len(evs) == 0 {
+		return nil, nil
 	}
 	setup := r.setup.Load()
 	batch := make([]pending, len(evs))
@@ -94,7 +97,8 @@ func (r *Router) Accept(ctx context.Context, from Origin, evs []*rules.Event, st
 }
 
 // validate checks the computed parameters of every call against its plugin's
-// schema; constant ones were checked when the rules were loaded. It turns a call that does not fit into one that failed.
+// schema; constant ones were checked when the rules were loaded. It turns a call
+// that does not fit into one that failed.
 func (r *Router) validate(p *pending) {
 	for i := range p.matches {
 		for j := range p.matches[i].Calls {
@@ -145,7 +149,7 @@ func (r *Router) sameContent(ctx context.Context, p *pending) (bool, error) {
 	if len(old) == 0 { // removed for size; the digest is all there is
 		return false, nil
 	}
-	ev, err := rules.ParseEvent(old[0].JSON, rules.Limits{})
+	ev, err := rules.ParseEvent(old[0].JSON, stored)
 	if err != nil {
 		return false, nil
 	}

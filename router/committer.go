@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -31,6 +32,8 @@ type pending struct {
 	states  []store.StateWrite
 	left    *countdown
 
+	// uid stays the same over all tries, so that one which was written although
+	// its answer was lost is known again.
 	uid    string
 	tries  int
 	result store.Result
@@ -170,6 +173,7 @@ func (c *committer) commit(ctx context.Context, batch []*pending) {
 			c.fail(batch, err)
 			return
 		}
+		c.r.health.clear(reasonWrite)
 		batch = c.sort(batch, txns, results)
 	}
 	c.r.metrics.CommitEvents.Observe(float64(n))
@@ -184,8 +188,11 @@ func broken(err error) bool {
 
 func (c *committer) fail(batch []*pending, err error) {
 	c.r.log.Error("events not accepted", "events", len(batch), "error", err)
-	if errors.Is(err, store.ErrFull) {
+	switch {
+	case errors.Is(err, store.ErrFull):
 		c.r.health.set(reasonFull, "store is full and holds nothing finished")
+	case broken(err):
+		c.r.writeFailed(err)
 	}
 	for _, p := range batch {
 		p.finish(store.Result{}, fmt.Errorf("%w: %w", ErrUnavailable, err))
@@ -220,22 +227,43 @@ func (c *committer) sort(batch []*pending, txns []store.Txn, results []store.Res
 }
 
 // step reads the states the batch needs and plans each event in order, every
-// one on the state the one before leaves behind.
+// one on the state the one before leaves behind. That one may turn out not to be
+// written, as a duplicate; so who relies on it says so in its own Txn, even when
+// it changes nothing, and is stale then.
 func (c *committer) step(ctx context.Context, batch []*pending) ([]store.Txn, error) {
 	states, err := c.load(ctx, batch)
 	if err != nil {
 		return nil, err
 	}
 	txns := make([]store.Txn, len(batch))
+	ours := make(map[string]bool) // states that only this batch knows
 	for i, p := range batch {
+		if p.uid == "" {
+			p.uid = newUID()
+		}
 		now := c.r.cfg.Now()
 		txns[i] = c.r.plan(p, states, now)
+		rely(p, &txns[i], states, ours)
 		for _, w := range txns[i].States {
-			states[w.Key] = w.State
+			states[w.Key], ours[w.Key] = w.State, true
 		}
 		txns[i].States = append(txns[i].States, p.states...)
 	}
 	return txns, nil
+}
+
+// rely adds a write of the same state for every state that the event was stepped
+// on, does not change, and that an event before it in the batch has made.
+func rely(p *pending, t *store.Txn, states map[string]store.State, ours map[string]bool) {
+	for i := range p.matches {
+		key := p.matches[i].StateKey()
+		if !ours[key] || slices.ContainsFunc(t.States, func(w store.StateWrite) bool { return w.Key == key }) {
+			continue
+		}
+		w := store.StateWrite{State: states[key], Read: states[key].Version}
+		w.Version = newVersion()
+		t.States = append(t.States, w)
+	}
 }
 
 func (c *committer) load(ctx context.Context, batch []*pending) (map[string]store.State, error) {

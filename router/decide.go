@@ -89,6 +89,10 @@ func decide(d *store.Delivery, a *Action, l *store.Lease, e ended, rnd func() fl
 		out.Delay = time.Duration((0.5 + rnd()/2) * float64(unavailablePause))
 	case errors.Is(e.cause, errStopping), errors.Is(e.cause, errLeaseLost):
 		att.Outcome = outcomeReleased
+		if a.Hold && e.resp == nil { // it had to be ended; what it did is not known
+			att.Outcome = outcomeCrashed
+			out.State, out.Reason = store.Held, store.ReasonUncertain
+		}
 	case errors.Is(e.cause, errTimeout):
 		att.Outcome = outcomeTimeout
 		if e.resp == nil {

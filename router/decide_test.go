@@ -181,6 +181,14 @@ func TestDecide(t *testing.T) {
 			},
 		},
 		{
+			"an attempt that gave no answer to a shutdown is held where the action says so", store.Delivery{}, hold,
+			ended{err: errors.New("no answer"), cause: errStopping},
+			store.Outcome{
+				State: store.Held, Reason: store.ReasonUncertain, Error: "no answer",
+				Attempt: att("crashed", "no answer", ""),
+			},
+		},
+		{
 			"an attempt that a shutdown killed is released", store.Delivery{}, action,
 			ended{err: crashError{}, cause: errStopping},
 			store.Outcome{

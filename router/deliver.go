@@ -3,7 +3,6 @@ package router
 import (
 	"context"
 	"errors"
-	"sync"
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -20,32 +19,35 @@ var (
 	errCancelled = errors.New("cancelled by hand")
 )
 
-// deliver runs one lease and settles how it ended. lock keeps suspects of a
-// crash alone in their plugin.
-func (r *Router) deliver(a *attempt, lock *sync.RWMutex) {
+// deliver runs one lease and settles how it ended. g keeps suspects of a crash
+// alone in their plugin, and what began under a concurrency of one.
+func (r *Router) deliver(a *attempt, g *gate) {
 	d := &a.lease.Delivery
+	if a.prev != nil { // an order or a lost lease overtook it
+		<-a.prev
+	}
 	if out, ok := before(a, r.cfg.Now()); ok {
 		r.settle(a, out)
 		return
 	}
-	if d.Suspect {
-		lock.Lock()
-		defer lock.Unlock()
-	} else {
-		lock.RLock()
-		defer lock.RUnlock()
+	alone := d.Suspect || a.action.Concurrency == 1
+	var e ended
+	if g.enter(a.ctx, alone) {
+		defer g.leave()
 	}
-	e := ended{}
 	if e.cause = context.Cause(a.ctx); e.cause == nil {
 		e = r.run(a)
 	}
-	e.alone = d.Suspect || a.action.Concurrency == 1
+	e.alone = alone
+	if unavailable(e.err) && e.cause == nil {
+		r.rest(d.Action)
+	}
 	out := decide(d, &a.action, a.lease, e, r.cfg.Rand)
 	r.settle(a, out)
 }
 
 // before decides what needs no attempt: a crash swallowed the last one of an
-// action that holds such, or the delivery is too old.
+// action that holds such, it would be a dry run, or the delivery is too old.
 func before(a *attempt, now time.Time) (store.Outcome, bool) {
 	d := &a.lease.Delivery
 	out := store.Outcome{
@@ -56,6 +58,11 @@ func before(a *attempt, now time.Time) (store.Outcome, bool) {
 	case a.lease.Lost != nil && a.action.Hold:
 		out.State, out.Reason = store.Held, store.ReasonUncertain
 		out.Error = "the outcome of the last attempt is not known: its router stopped before it was stored"
+	case d.DryRun || a.action.DryRun:
+		out.State, out.Error = store.Done, ""
+		out.Attempt = &store.Attempt{
+			Number: a.lease.Number, Started: now, Ended: now, Outcome: outcomeDone, Output: "dry run: nothing was run",
+		}
 	case a.action.Retry.MaxAge > 0 && now.Sub(d.Budget) >= a.action.Retry.MaxAge:
 		out.State, out.Reason = store.Dead, store.ReasonAge
 		out.Error = "not done within max_age " + a.action.Retry.MaxAge.String()

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -80,12 +79,19 @@ func (r *Router) claim(ctx context.Context) (time.Duration, error) {
 	}
 }
 
-// wants asks for as many deliveries of each action as it has free slots.
+// wants asks for as many deliveries of each action as it has free slots, and for
+// none while its plugin cannot be started.
 func (r *Router) wants(s *Setup) []store.Want {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	wants := make([]store.Want, 0, len(s.Actions))
 	for name, a := range s.Actions {
+		if until, resting := r.resting[name]; resting {
+			if time.Now().Before(until) {
+				continue
+			}
+			delete(r.resting, name)
+		}
 		if n := a.Concurrency - r.busy[name]; n > 0 {
 			wants = append(wants, store.Want{Action: name, N: n, Durable: a.Hold})
 		}
@@ -107,6 +113,9 @@ type attempt struct {
 	// errCancelled.
 	ctx    context.Context
 	cancel context.CancelCauseFunc
+	// prev is closed when an older attempt of the delivery has ended that was
+	// still running here, nil if there is none; done, when this one has.
+	prev, done chan struct{}
 	// until is when the lease runs out unless it is extended; guarded by
 	// Router.mu.
 	until time.Time
@@ -117,19 +126,23 @@ func (r *Router) start(l *store.Lease, setup *Setup, begun time.Time) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	a := &attempt{
 		lease: l, action: setup.Actions[l.Delivery.Action],
-		ctx: ctx, cancel: cancel, until: begun.Add(r.cfg.Lease),
+		ctx: ctx, cancel: cancel, until: begun.Add(r.cfg.Lease), done: make(chan struct{}),
 	}
 	r.mu.Lock()
+	if old := r.running[l.Delivery.ID]; old != nil {
+		a.prev = old.done
+		old.cancel(errLeaseLost)
+	}
 	r.running[l.Delivery.ID] = a
 	r.busy[l.Delivery.Action]++
-	lock := r.alone[l.Delivery.Action]
-	if lock == nil {
-		lock = new(sync.RWMutex)
-		r.alone[l.Delivery.Action] = lock
+	g := r.gates[l.Delivery.Action]
+	if g == nil {
+		g = new(gate)
+		r.gates[l.Delivery.Action] = g
 	}
 	r.mu.Unlock()
 	r.wg.Go(func() {
-		r.deliver(a, lock)
+		r.deliver(a, g)
 		r.end(a)
 	})
 }
@@ -137,11 +150,25 @@ func (r *Router) start(l *store.Lease, setup *Setup, begun time.Time) {
 // end frees the slot; the outcome is stored by now, or never will be.
 func (r *Router) end(a *attempt) {
 	a.cancel(nil)
+	close(a.done)
 	r.mu.Lock()
-	delete(r.running, a.lease.Delivery.ID)
+	if r.running[a.lease.Delivery.ID] == a {
+		delete(r.running, a.lease.Delivery.ID)
+	}
 	r.busy[a.lease.Delivery.Action]--
 	r.mu.Unlock()
 	r.poke()
+}
+
+// restTime is how long nothing is claimed for an action whose plugin could not be
+// started: few deliveries try it, the others wait where they are.
+const restTime = 2 * time.Second
+
+// rest claims nothing for an action for a while.
+func (r *Router) rest(action string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.resting[action] = time.Now().Add(restTime)
 }
 
 // cancelAll asks every running attempt to stop.

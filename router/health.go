@@ -3,6 +3,7 @@ package router
 import (
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/pointsman/pointsman/router/store"
 )
@@ -11,14 +12,20 @@ import (
 const (
 	reasonStarting = "starting"
 	reasonStore    = "store"
+	reasonWrite    = "write"
 	reasonFull     = "full"
 	reasonStopping = "stopping"
 )
+
+// writeTrouble is how long a write that failed keeps the router unready: while it
+// is, hardly anyone sends what could show that writes work again.
+const writeTrouble = 5 * time.Second
 
 // health collects what /readyz says. The zero value is ready.
 type health struct {
 	mu         sync.Mutex
 	reasons    map[string]string
+	until      map[string]time.Time // reasons that end by themselves
 	shortfalls []store.Shortfall
 }
 
@@ -29,6 +36,23 @@ func (h *health) set(reason, text string) {
 		h.reasons = make(map[string]string)
 	}
 	h.reasons[reason] = text
+	delete(h.until, reason)
+}
+
+// setUntil is set for a reason that ends by itself.
+func (h *health) setUntil(reason, text string, until time.Time) {
+	h.set(reason, text)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.until == nil {
+		h.until = make(map[string]time.Time)
+	}
+	h.until[reason] = until
+}
+
+// writeFailed notes a write that failed by the store's fault.
+func (r *Router) writeFailed(err error) {
+	r.health.setUntil(reasonWrite, "store: "+err.Error(), time.Now().Add(writeTrouble))
 }
 
 func (h *health) clear(reason string) {
@@ -45,7 +69,7 @@ func (h *health) setShortfalls(s []store.Shortfall) {
 
 // Health says whether the router can accept durably now.
 type Health struct {
-	// Reasons why it cannot; empty: it can. Sorted.
+	// Reasons why it cannot, each once; empty: it can. Sorted.
 	Reasons []string
 	// Shortfalls are settings of the store below the wanted durability.
 	Shortfalls []store.Shortfall
@@ -57,9 +81,13 @@ func (r *Router) Health() Health {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	out := Health{Shortfalls: slices.Clone(h.shortfalls)}
-	for _, text := range h.reasons {
+	for reason, text := range h.reasons {
+		if until, ends := h.until[reason]; ends && time.Now().After(until) {
+			continue
+		}
 		out.Reasons = append(out.Reasons, text)
 	}
 	slices.Sort(out.Reasons)
+	out.Reasons = slices.Compact(out.Reasons)
 	return out
 }

@@ -115,9 +115,11 @@ func (r *Router) evaluateAgain(ctx context.Context, d *store.Delivery, c *store.
 	case m == nil:
 		return &refused{fmt.Sprintf("rule %q as it is now does not match the event", d.Rule)}
 	case m.Err != nil:
-		return &refused{fmt.Sprintf("rule %q still fails: when: %v", d.Rule, m.Err)}
+		return &refused{fmt.Sprintf("rule %q still fails: %v", d.Rule, m.Err)}
+	case m.Rule.DryRun && !d.DryRun:
+		return &refused{fmt.Sprintf("rule %q is dry_run now", d.Rule)}
 	case m.KeyErr != nil:
-		return &refused{fmt.Sprintf("rule %q still fails: key: %v", d.Rule, m.KeyErr)}
+		return &refused{fmt.Sprintf("rule %q still fails: %v", d.Rule, m.KeyErr)}
 	}
 	calls := m.Calls
 	if d.Reason != store.ReasonKey {
@@ -147,44 +149,82 @@ func (r *Router) evaluateAgain(ctx context.Context, d *store.Delivery, c *store.
 // expand writes the deliveries that a held fan-out record stands for, in steps
 // that can be interrupted and continued.
 func (r *Router) expand(ctx context.Context, d *store.Delivery) error {
-	se, ev, err := r.eventOf(ctx, d)
+	ds, err := r.expansion(ctx, d)
 	if err != nil {
 		return err
-	}
-	rs, err := r.revisionOf(ctx, *se)
-	if err != nil {
-		return err
-	}
-	p := &pending{ev: ev, setup: &Setup{Rules: rs, Actions: r.setup.Load().Actions}, matches: rs.Match(ev)}
-	r.validate(p)
-	held := make(map[string]bool)
-	for _, v := range se.Verdicts {
-		held[v.Rule] = v.Verdict == VerdictHeld
-	}
-	t := &store.Txn{Event: *se}
-	for i := range p.matches {
-		m := &p.matches[i]
-		if !held[m.Rule.Name] || m.Err != nil || m.KeyErr != nil {
-			continue
-		}
-		for _, c := range m.Calls {
-			if !c.Skipped && c.Err == nil {
-				t.Deliveries = append(t.Deliveries, newDelivery(t, m, c, r.cfg.Now()))
-			}
-		}
-	}
-	if len(t.Deliveries) != d.Count {
-		return &refused{fmt.Sprintf("its rules now make %d deliveries of the event, not %d", len(t.Deliveries), d.Count)}
 	}
 	for from := d.Expanded; from < d.Count; from += expandStep {
 		to := min(from+expandStep, d.Count)
-		c := store.Change{ID: d.ID, Kind: store.Expand, From: from, Also: t.Deliveries[from:to]}
+		c := store.Change{ID: d.ID, Kind: store.Expand, From: from, Also: ds[from:to]}
 		if err := r.change(ctx, d, c); err != nil {
 			return err
 		}
 		r.poke()
 	}
 	return nil
+}
+
+// expansion makes, in the same order each time, the deliveries that a held
+// fan-out record stands for: the calls of the held rules, by the rules of the
+// acceptance, but for those that were written then because they would not run.
+func (r *Router) expansion(ctx context.Context, d *store.Delivery) ([]store.Delivery, error) {
+	se, ev, err := r.eventOf(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	rs, err := r.revisionOf(ctx, *se)
+	if err != nil {
+		return nil, err
+	}
+	written, err := r.writtenAtAccept(ctx, se)
+	if err != nil {
+		return nil, err
+	}
+	held := make(map[string]bool)
+	for _, v := range se.Verdicts {
+		held[v.Rule] = v.Verdict == VerdictHeld
+	}
+	t := &store.Txn{Event: *se}
+	matches := rs.Match(ev)
+	for i := range matches {
+		m := &matches[i]
+		if !held[m.Rule.Name] || m.Err != nil || m.KeyErr != nil {
+			continue
+		}
+		for _, c := range m.Calls {
+			if !c.Skipped && c.Err == nil && !written[ruleStep{m.Rule.Name, c.Step}] {
+				t.Deliveries = append(t.Deliveries, newDelivery(t, m, c, r.cfg.Now()))
+			}
+		}
+	}
+	if len(t.Deliveries) != d.Count {
+		return nil, &refused{fmt.Sprintf("its rules now make %d deliveries of the event, not %d", len(t.Deliveries), d.Count)}
+	}
+	return t.Deliveries, nil
+}
+
+// ruleStep names a call.
+type ruleStep struct {
+	rule string
+	step int
+}
+
+// writtenAtAccept lists the calls whose deliveries are as old as their event.
+func (r *Router) writtenAtAccept(ctx context.Context, se *store.Event) (map[ruleStep]bool, error) {
+	written := make(map[ruleStep]bool)
+	q := store.DeliveryQuery{EventUID: se.UID}
+	for {
+		page, err := r.cfg.Store.Deliveries(ctx, q)
+		if err != nil || len(page) == 0 {
+			return written, err
+		}
+		for i := range page {
+			if d := &page[i]; !d.Created.After(se.Received) && d.Reason != store.ReasonFanOut {
+				written[ruleStep{d.Rule, d.Step}] = true
+			}
+		}
+		q.Before = page[len(page)-1].ID
+	}
 }
 
 // eventOf reads the event of a delivery.
@@ -196,7 +236,7 @@ func (r *Router) eventOf(ctx context.Context, d *store.Delivery) (*store.Event, 
 	if len(evs) == 0 {
 		return nil, nil, &refused{"its event was removed"}
 	}
-	ev, err := rules.ParseEvent(evs[0].JSON, rules.Limits{})
+	ev, err := rules.ParseEvent(evs[0].JSON, stored)
 	if err != nil {
 		return nil, nil, fmt.Errorf("stored event %s: %w", d.EventUID, err)
 	}

@@ -38,7 +38,7 @@ func (r *Router) plan(p *pending, states map[string]store.State, now time.Time) 
 	for i := range p.matches {
 		m := &p.matches[i]
 		if m.Err != nil {
-			addVerdict(&t, m.Rule, VerdictError, "when: "+m.Err.Error())
+			addVerdict(&t, m.Rule, VerdictError, m.Err.Error())
 			continue
 		}
 		fire, reason, err := stepState(&t, m, states, now)
@@ -84,10 +84,10 @@ func stepState(t *store.Txn, m *rules.Match, states map[string]store.State, now 
 // planCalls writes the deliveries of a match that fires, and its verdict.
 func planCalls(t *store.Txn, p *pending, m *rules.Match, now time.Time) {
 	if m.KeyErr != nil {
-		addVerdict(t, m.Rule, VerdictError, "key: "+m.KeyErr.Error())
+		addVerdict(t, m.Rule, VerdictError, m.KeyErr.Error())
 		if !m.Rule.DryRun && len(m.Rule.Actions) > 0 {
 			d := newDelivery(t, m, rules.Call{Action: m.Rule.Actions[0], Err: m.KeyErr}, now)
-			d.State, d.Reason, d.Error = store.Dead, store.ReasonKey, "key: "+m.KeyErr.Error()
+			d.State, d.Reason, d.Error = store.Dead, store.ReasonKey, m.KeyErr.Error()
 			t.Deliveries = append(t.Deliveries, d)
 		}
 		return

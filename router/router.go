@@ -130,10 +130,11 @@ type Router struct {
 	kick      chan struct{} // something changed for the dispatcher
 
 	mu      sync.Mutex
-	running map[string]*attempt // by delivery id
-	busy    map[string]int      // slots taken, by action
-	alone   map[string]*sync.RWMutex
-	wg      sync.WaitGroup // one per running attempt
+	running map[string]*attempt  // by delivery id
+	busy    map[string]int       // slots taken, by action
+	gates   map[string]*gate     // by action
+	resting map[string]time.Time // actions whose plugins cannot start, until when
+	wg      sync.WaitGroup       // one per running attempt
 }
 
 // New makes a router; Run starts it.
@@ -149,7 +150,8 @@ func New(cfg Config) (*Router, error) {
 		kick:    make(chan struct{}, 1),
 		running: make(map[string]*attempt),
 		busy:    make(map[string]int),
-		alone:   make(map[string]*sync.RWMutex),
+		gates:   make(map[string]*gate),
+		resting: make(map[string]time.Time),
 	}
 	r.setup.Store(&cfg.Setup)
 	r.commits = newCommitter(r)
@@ -198,7 +200,8 @@ func (r *Router) Run(ctx context.Context) error {
 	work, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stop(nil)
 	var background sync.WaitGroup
-	background.Go(func() { r.commits.run(work) })
+	committed := make(chan struct{})
+	go func() { defer close(committed); r.commits.run(work) }()
 	background.Go(func() { r.settles.run(work) })
 	background.Go(func() { r.keepLeases(work) })
 	background.Go(func() { r.keepHouse(work) })
@@ -207,13 +210,22 @@ func (r *Router) Run(ctx context.Context) error {
 	r.health.clear(reasonStarting)
 	r.log.Info("router started", "rules", len(r.setup.Load().Rules.Rules()), "actions", len(r.setup.Load().Actions))
 	err := r.dispatch(ctx)
+	stopping := time.Now()
+	if err != nil { // another has taken over and will run them again
+		r.cancelAll(errLeaseLost)
+	}
 
 	r.health.set(reasonStopping, "shutting down")
 	r.accepting.Store(false)
 	r.commits.close() // what is in the queue is committed still
 	r.drain()
 	r.settles.close()
+	select {
+	case <-committed:
+	case <-time.After(time.Until(stopping.Add(r.cfg.Grace))):
+	}
 	stop(errStopping)
+	<-committed
 	background.Wait()
 	return err
 }
@@ -275,6 +287,9 @@ func (r *Router) Reload(ctx context.Context, s Setup) error {
 		return fmt.Errorf("store the revision: %w", err)
 	}
 	r.setup.Store(&s)
+	r.mu.Lock()
+	clear(r.resting) // perhaps they are mended now
+	r.mu.Unlock()
 	r.poke()
 	return nil
 }

@@ -77,6 +77,7 @@ func (s *settler) store(ctx context.Context, batch []*settling) {
 		res, err := s.r.cfg.Store.Settle(call, outs...)
 		cancel()
 		if err == nil {
+			s.r.health.clear(reasonWrite)
 			for i, st := range batch {
 				st.res = res[i]
 				close(st.done)
@@ -93,7 +94,7 @@ func (s *settler) store(ctx context.Context, batch []*settling) {
 			return
 		}
 		s.r.metrics.StoreUnavailable.Inc()
-		s.r.health.set(reasonStore, "store: "+err.Error())
+		s.r.writeFailed(err)
 		s.r.log.Warn("storing outcomes, trying again", "outcomes", len(batch), "error", err)
 		pause = min(2*pause, 2*time.Second)
 	}
