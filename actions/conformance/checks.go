@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
+	"golang.org/x/text/language"
+	"golang.org/x/text/message"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -114,10 +116,17 @@ func fits(what string, schema, value json.RawMessage) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
-	if err := compiled.Validate(v); err != nil {
-		return fmt.Errorf("%s: %w", what, err)
+	err = compiled.Validate(v)
+	var invalid *jsonschema.ValidationError
+	if !errors.As(err, &invalid) {
+		return err
 	}
-	return nil
+	for len(invalid.Causes) > 0 {
+		invalid = invalid.Causes[0]
+	}
+	at := strings.Join(append([]string{what}, invalid.InstanceLocation...), ".")
+	return fmt.Errorf("the %s to try it with do not fit its schema: %s: %s",
+		what, at, invalid.ErrorKind.LocalizedString(message.NewPrinter(language.English)))
 }
 
 func (s *suite) configure(ctx context.Context, c actionv1.ActionServiceClient) error {
