@@ -3,10 +3,12 @@ package conformance
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
@@ -23,7 +25,7 @@ import (
 // Checks returns the suite for these options. Each check wants a plugin of its
 // own.
 func Checks(o Options) []Check {
-	s := &suite{o.Resolve()}
+	s := &suite{o: o.Resolve(), prefix: rand.Text()}
 	return []Check{
 		{"describes itself", s.describe},
 		{"describes itself the same twice", s.describeTwice},
@@ -47,7 +49,16 @@ func Checks(o Options) []Check {
 	}
 }
 
-type suite struct{ o Options }
+type suite struct {
+	o Options
+	// prefix and n make delivery ids that a plugin cannot have seen.
+	prefix string
+	n      atomic.Int64
+}
+
+func (s *suite) request(params json.RawMessage) *actionv1.RunRequest {
+	return Request(fmt.Sprintf("%s-%d", s.prefix, s.n.Add(1)), params)
+}
 
 func (s *suite) describe(ctx context.Context, c actionv1.ActionServiceClient) error {
 	_, err := described(ctx, c)
@@ -183,7 +194,7 @@ func (s *suite) unary(ctx context.Context, c actionv1.ActionServiceClient) error
 	if err := s.ready(ctx, c, harmless, s.o.Params); err != nil {
 		return err
 	}
-	res, err := calls(ctx, c, Request("d-1", s.o.Params))
+	res, err := calls(ctx, c, s.request(s.o.Params))
 	if err != nil {
 		return err
 	}
@@ -227,7 +238,7 @@ func (s *suite) stream(ctx context.Context, c actionv1.ActionServiceClient) erro
 	if err := s.ready(ctx, c, harmless, s.o.Params); err != nil {
 		return err
 	}
-	res, err := Stream(ctx, c, nil, Request("d-1", s.o.Params))
+	res, err := Stream(ctx, c, nil, s.request(s.o.Params))
 	if status.Code(err) == codes.Unimplemented {
 		return fmt.Errorf("%w: it has none; the router calls Run", ErrSkipped)
 	}
@@ -241,10 +252,11 @@ func (s *suite) twice(ctx context.Context, c actionv1.ActionServiceClient) error
 	if err := s.ready(ctx, c, harmless, s.o.Params); err != nil {
 		return err
 	}
-	if err := s.allDone(ctx, c, Request("d-1", s.o.Params)); err != nil {
+	r := s.request(s.o.Params)
+	if err := s.allDone(ctx, c, r); err != nil {
 		return err
 	}
-	if err := s.allDone(ctx, c, Request("d-1", s.o.Params)); err != nil {
+	if err := s.allDone(ctx, c, r); err != nil {
 		return fmt.Errorf("the second run of a delivery, which a crash can always cause: %w", err)
 	}
 	return nil
@@ -255,8 +267,8 @@ func (s *suite) many(ctx context.Context, c actionv1.ActionServiceClient) error 
 		return err
 	}
 	var runs []*actionv1.RunRequest
-	for i := range 16 {
-		runs = append(runs, Request(fmt.Sprintf("d-%d", i), s.o.Params))
+	for range 16 {
+		runs = append(runs, s.request(s.o.Params))
 	}
 	err := s.allDone(ctx, c, runs...)
 	if errors.Is(err, ErrSkipped) {
@@ -270,7 +282,7 @@ func (s *suite) largeEvent(ctx context.Context, c actionv1.ActionServiceClient) 
 	if err := s.ready(ctx, c, harmless, s.o.Params); err != nil {
 		return err
 	}
-	r := Request("d-1", s.o.Params)
+	r := s.request(s.o.Params)
 	r.Event = []byte(`{"specversion":"1.0","id":"event-1","source":"test","type":"test.event","data":"` + strings.Repeat("x", 5<<20) + `"}`)
 	return s.allDone(ctx, c, r)
 }
@@ -282,7 +294,7 @@ func (s *suite) largeParams(ctx context.Context, c actionv1.ActionServiceClient)
 		return err
 	}
 	pad := bytes.Repeat([]byte(" "), max(1<<20-len(s.o.Params), 0))
-	return s.allDone(ctx, c, Request("d-1", append(pad, s.o.Params...)))
+	return s.allDone(ctx, c, s.request(append(pad, s.o.Params...)))
 }
 
 // unfitParams: the router checks parameters too, but not against a schema that
@@ -299,7 +311,7 @@ func (s *suite) unfitParams(ctx context.Context, c actionv1.ActionServiceClient)
 		if len(d.ParamsSchema) == 0 || fits("params", d.ParamsSchema, json.RawMessage(params)) == nil {
 			continue
 		}
-		res, err := s.run(ctx, c, Request("d-1", json.RawMessage(params)))
+		res, err := s.run(ctx, c, s.request(json.RawMessage(params)))
 		if err != nil {
 			return fmt.Errorf("parameters %s: %w", params, err)
 		}
@@ -324,7 +336,7 @@ func (s *suite) cancel(ctx context.Context, c actionv1.ActionServiceClient, para
 	}
 	stop := make(chan struct{})
 	close(stop)
-	res, err := Stream(ctx, c, stop, Request("d-1", params))
+	res, err := Stream(ctx, c, stop, s.request(params))
 	if status.Code(err) == codes.Unimplemented {
 		return fmt.Errorf("%w: without the stream a run is not cancelled, its time ends", ErrSkipped)
 	}
@@ -342,7 +354,7 @@ func (s *suite) late(ctx context.Context, c actionv1.ActionServiceClient, params
 	if err := s.ready(ctx, c, what, params); err != nil {
 		return err
 	}
-	r := Request("d-1", params)
+	r := s.request(params)
 	r.Timeout = durationpb.New(limit)
 	res, err := s.run(ctx, c, r)
 	if err != nil {
@@ -388,7 +400,7 @@ func (s *suite) fails(ctx context.Context, c actionv1.ActionServiceClient, param
 	if err := s.ready(ctx, c, what, params); err != nil {
 		return err
 	}
-	res, err := s.run(ctx, c, Request("d-1", params))
+	res, err := s.run(ctx, c, s.request(params))
 	if err != nil {
 		return err
 	}
@@ -409,7 +421,7 @@ func (s *suite) dryRun(ctx context.Context, c actionv1.ActionServiceClient) erro
 	if err := s.ready(ctx, c, harmless, s.o.Params); err != nil {
 		return err
 	}
-	r := Request("d-1", s.o.Params)
+	r := s.request(s.o.Params)
 	r.DryRun = true
 	res, err := s.run(ctx, c, r)
 	if err != nil {

@@ -1,9 +1,12 @@
 package trial
 
 import (
+	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"os"
 	"syscall"
 	"time"
 
@@ -25,16 +28,16 @@ const (
 )
 
 // harmless returns a run, ErrSkipped without parameters.
-func (t *trial) harmless(id string) (*actionv1.RunRequest, error) {
+func (t *trial) harmless() (*actionv1.RunRequest, error) {
 	if len(t.cfg.Options.Params) == 0 {
 		return nil, fmt.Errorf("%w: no parameters of a run that may be done are given", conformance.ErrSkipped)
 	}
-	return conformance.Request(id, t.cfg.Options.Params), nil
+	return conformance.Request(rand.Text(), t.cfg.Options.Params), nil
 }
 
 // serve does one run as the router does.
-func (t *trial) serve(ctx context.Context, id string) error {
-	req, err := t.harmless(id)
+func (t *trial) serve(ctx context.Context) error {
+	req, err := t.harmless()
 	if err != nil {
 		return err
 	}
@@ -48,22 +51,22 @@ func (t *trial) serve(ctx context.Context, id string) error {
 	return nil
 }
 
-func (t *trial) serves(ctx context.Context) (string, error) { return "", t.serve(ctx, "d-1") }
+func (t *trial) serves(ctx context.Context) (string, error) { return "", t.serve(ctx) }
 
 // killed freezes the process, so that the run stays open, and kills it then.
 func (t *trial) killed(ctx context.Context) (string, error) {
-	if err := t.serve(ctx, "d-1"); err != nil {
+	if err := t.serve(ctx); err != nil {
 		return "", err
 	}
 	pid := t.host.Status()[0].PID
 	if pid == 0 {
 		return "", errors.New("it ended by itself after a run")
 	}
-	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
-		return "", fmt.Errorf("stop process %d: %w", pid, err)
+	if err := freeze(ctx, pid); err != nil {
+		return "", err
 	}
 	open := make(chan error, 1)
-	go func() { open <- t.serve(ctx, "d-2") }()
+	go func() { open <- t.serve(ctx) }()
 	var err error
 	select {
 	case err = <-open: // a child of the process did it
@@ -81,10 +84,35 @@ func (t *trial) killed(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("the run that was open: %w", err)
 	}
 	began := time.Now()
-	if err := t.serve(ctx, "d-3"); err != nil {
-		return "", fmt.Errorf("the next run: %w", err)
+	next := t.serve(ctx)
+	if err == nil && errors.As(next, &lost) && lost.Crashed() {
+		next = t.serve(ctx) // the router had not seen yet that the process was gone
+	}
+	if next != nil {
+		return "", fmt.Errorf("the next run: %w", next)
 	}
 	return fmt.Sprintf("the next run was done after %v", time.Since(began).Round(time.Millisecond)), nil
+}
+
+// freeze returns when all threads of a process are stopped.
+func freeze(ctx context.Context, pid int) error {
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		return fmt.Errorf("stop process %d: %w", pid, err)
+	}
+	for {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err != nil {
+			return fmt.Errorf("process %d ended by itself: %w", pid, err)
+		}
+		if bytes.Contains(stat, []byte(") T ")) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("process %d does not stop: %w", pid, ctx.Err())
+		case <-time.After(time.Millisecond):
+		}
+	}
 }
 
 // configured starts a process that is ready for runs.
@@ -141,7 +169,7 @@ func (t *trial) drains(ctx context.Context) (string, error) {
 	defer p.Close()
 	open := make(chan error, 1)
 	go func() {
-		req := conformance.Request("d-1", t.cfg.Options.Slow)
+		req := conformance.Request(rand.Text(), t.cfg.Options.Slow)
 		req.Timeout = durationpb.New(4 * settle)
 		_, err := p.Client().Run(ctx, req)
 		open <- err
@@ -171,7 +199,7 @@ func (t *trial) quiet(ctx context.Context) (string, error) {
 		return "", err
 	}
 	defer p.Close()
-	req, err := t.harmless("d-1")
+	req, err := t.harmless()
 	if err != nil {
 		return "", err
 	}
