@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -64,6 +65,8 @@ type Config struct {
 	// Spec is the plugin. Settings and Dir are also those of Options.
 	Spec    host.Spec
 	Options conformance.Options
+	// Only names the checks to make, beside the first; nil: all.
+	Only []string
 	// Each is called with every result as it comes; nil: not.
 	Each func(Result) error
 }
@@ -86,6 +89,9 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 		return nil, err
 	}
 	for i, c := range t.checks() {
+		if i > 0 && cfg.Only != nil && !slices.Contains(cfg.Only, c.name) {
+			continue
+		}
 		failed, err := t.try(ctx, c)
 		if err != nil {
 			return nil, err
