@@ -59,8 +59,8 @@ func TestSuiteFindsFaults(t *testing.T) {
 		want  string
 	}{
 		"name":       {plug{bad, ok}, "describes itself", `name "No Name"`},
-		"schema":     {plug{schema, ok}, "schemas compile and take the options", "schema of params"},
-		"fetch":      {plug{remote, ok}, "schemas compile and take the options", "schema of params"},
+		"schema":     {plug{schema, ok}, "has schemas that compile and take the options", "schema of params"},
+		"fetch":      {plug{remote, ok}, "has schemas that compile and take the options", "schema of params"},
 		"failing":    {plug{good(), func(context.Context, *actions.Request) (*actions.Result, error) { return nil, errors.New("no") }}, "runs alone", `error "no"`},
 		"silent dry": {plug{dry, func(context.Context, *actions.Request) (*actions.Result, error) { return nil, nil }}, "honours dry run", "must say in its output"},
 	} {

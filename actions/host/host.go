@@ -69,6 +69,7 @@ type Host struct {
 	cfg     Config
 	sockets string
 	made    bool // sockets was made by New
+	memory  func(name string) *os.File
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -100,7 +101,7 @@ func New(cfg Config) (*Host, error) {
 	if cfg.Plugin == nil {
 		cfg.Plugin = []string{selfExe, "plugin"}
 	}
-	h := &Host{cfg: cfg, workers: make(map[string]*worker), known: make(map[string]known)}
+	h := &Host{cfg: cfg, memory: memoryFile, workers: make(map[string]*worker), known: make(map[string]known)}
 	for name, desc := range cfg.Bundled {
 		check, err := compile(desc)
 		if err != nil {
@@ -184,7 +185,7 @@ func (h *Host) newProcess(spec *Spec, log *slog.Logger) (*process, error) {
 		p.argv = append(p.argv, spec.Plugin)
 		return p, nil
 	}
-	image, err := openImage(spec.Plugin, spec.SHA256)
+	image, err := openImage(spec.Plugin, spec.SHA256, h.memory)
 	if err != nil {
 		return nil, err
 	}

@@ -72,7 +72,7 @@ func TestHostileHandshakes(t *testing.T) {
 		"text":          {`printf 'Welcome\033[31m!\n'`, true, `printed "Welcome\x1b[31m!`},
 		"long text":     {`head -c 100000 /dev/zero | tr '\0' x`, true, "handshake refused"},
 		"tcp":           {`echo "1|1|tcp|127.0.0.1:80|grpc|` + cert + `"`, true, "want a unix socket"},
-		"other version": {`echo "1|9|unix|/x|grpc|` + cert + `"`, true, "protocol version 1"},
+		"other version": {`echo "1|9|unix|/x|grpc|` + cert + `"`, true, `version "9" of the plugin protocol and this router speaks version 1`},
 		"netrpc":        {`echo "1|1|unix|/x|netrpc|` + cert + `"`, true, "want the protocol grpc"},
 		"other folder":  {`echo "1|1|unix|/run/dbus/system_bus_socket|grpc|` + cert + `"`, true, "must be in the folder"},
 		"dots":          {`echo "1|1|unix|$PLUGIN_UNIX_SOCKET_DIR/../s|grpc|` + cert + `"`, true, "must be in the folder"},

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -193,7 +194,11 @@ func (in *instance) begin(ctx context.Context) error {
 		Action: in.spec.Action, Settings: in.spec.settings(), Dir: in.spec.Dir,
 	})
 	switch status.Code(err) {
-	case codes.OK, codes.Unimplemented:
+	case codes.OK:
+	case codes.Unimplemented:
+		if string(bytes.TrimSpace(in.spec.settings())) != "{}" {
+			return permanent{errors.New("settings are configured, and the plugin has no Configure to take them")}
+		}
 	case codes.InvalidArgument:
 		return permanent{fmt.Errorf("settings refused: %s", shorten(clean(status.Convert(err).Message()), 1000))}
 	default:

@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-plugin/runner"
+
+	"github.com/pointsman/pointsman/actions"
 )
 
 // termGrace is how long a plugin has between SIGTERM and SIGKILL.
@@ -49,6 +51,7 @@ type process struct {
 	control   *os.File // nil when closed
 
 	pid       atomic.Int64
+	stray     atomic.Int64 // bytes on standard output after the handshake, when it ended
 	handshake string
 	// gone is closed when the plugin and all its descendants are gone and its
 	// pipes are read; exit is set before.
@@ -202,7 +205,9 @@ func (p *process) readStdout(r io.Reader) {
 	if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
 		return
 	}
-	if n, _ := io.Copy(io.Discard, br); n > 0 {
+	n, _ := io.Copy(io.Discard, br)
+	p.stray.Store(n)
+	if n > 0 {
 		p.log.Warn("plugin wrote on standard output, which is discarded", "bytes", n)
 	}
 }
@@ -257,8 +262,11 @@ func (p *process) accept(raw []byte) error {
 	switch {
 	case len(parts) < 5:
 		return refuse("want CORE|VERSION|unix|SOCKET|grpc|CERTIFICATE before anything else on standard output")
-	case parts[0] != "1" || parts[1] != "1":
-		return refuse("want core version 1 and protocol version 1")
+	case parts[0] != "1":
+		return refuse("want core version 1 of go-plugin's handshake")
+	case parts[1] != strconv.Itoa(actions.ProtocolVersion):
+		return refuse(fmt.Sprintf("it speaks version %q of the plugin protocol and this router speaks version %d; "+
+			"use a build of the plugin for that version, or another release of pointsman", shorten(parts[1], 20), actions.ProtocolVersion))
 	case parts[2] != "unix":
 		return refuse("want a unix socket, no other address")
 	case parts[4] != "grpc":

@@ -5,9 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/big"
+	"strconv"
 	"strings"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
+	schemakind "github.com/santhosh-tekuri/jsonschema/v6/kind"
 	"golang.org/x/text/language"
 	"golang.org/x/text/message"
 
@@ -113,10 +116,40 @@ func leaves(e *jsonschema.ValidationError, what string, out []string) []string {
 		for _, part := range e.InstanceLocation {
 			at += "." + part
 		}
-		return append(out, at+": "+e.ErrorKind.LocalizedString(message.NewPrinter(language.English)))
+		return append(out, at+": "+explain(e.ErrorKind))
 	}
 	for _, c := range e.Causes {
 		out = leaves(c, what, out)
 	}
 	return out
+}
+
+// explain says what is wrong without the value that is: it may be a secret of
+// the settings or the data of somebody's event. Names of properties are shown.
+func explain(k jsonschema.ErrorKind) string {
+	number := func(r *big.Rat) string {
+		f, _ := r.Float64()
+		return strconv.FormatFloat(f, 'g', -1, 64)
+	}
+	switch k := k.(type) {
+	case *schemakind.Pattern:
+		return fmt.Sprintf("does not match pattern %q", k.Want)
+	case *schemakind.Format:
+		return "is not a valid " + k.Want
+	case *schemakind.ContentEncoding:
+		return "is not encoded as " + k.Want
+	case *schemakind.ContentMediaType:
+		return "is not of media type " + k.Want
+	case *schemakind.Minimum:
+		return "must be at least " + number(k.Want)
+	case *schemakind.Maximum:
+		return "must be at most " + number(k.Want)
+	case *schemakind.ExclusiveMinimum:
+		return "must be more than " + number(k.Want)
+	case *schemakind.ExclusiveMaximum:
+		return "must be less than " + number(k.Want)
+	case *schemakind.MultipleOf:
+		return "must be a multiple of " + number(k.Want)
+	}
+	return k.LocalizedString(message.NewPrinter(language.English))
 }

@@ -81,7 +81,7 @@ func (s *Spec) check() error {
 // execute: a sealed copy in memory, so that nothing done to the path or to the
 // file between the check and the start, or later, changes what runs. Where the
 // system allows no such copy it is the open file itself.
-func openImage(path, sum string) (*os.File, error) {
+func openImage(path, sum string, memory func(name string) *os.File) (*os.File, error) {
 	want, err := hex.DecodeString(sum)
 	if err != nil {
 		return nil, fmt.Errorf("sha256: %w", err)
@@ -98,7 +98,7 @@ func openImage(path, sum string) (*os.File, error) {
 		_ = f.Close()
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	image := memoryFile(filepath.Base(path))
+	image := memory(filepath.Base(path))
 	h := sha256.New()
 	into := io.Writer(h)
 	if image != nil {
@@ -126,6 +126,8 @@ func openImage(path, sum string) (*os.File, error) {
 	return image, nil
 }
 
+// memoryFile makes an empty executable file in memory, nil where the system
+// allows none.
 func memoryFile(name string) *os.File {
 	flags := unix.MFD_CLOEXEC | unix.MFD_ALLOW_SEALING
 	fd, err := unix.MemfdCreate(name, flags|unix.MFD_EXEC)

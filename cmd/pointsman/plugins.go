@@ -10,7 +10,7 @@ import (
 )
 
 func (a *app) pluginsCmd() *cobra.Command {
-	return a.newGroup("plugins", "List and describe the plugins in use", a.pluginsListCmd(), a.pluginsDescribeCmd())
+	return a.newGroup("plugins", "List, describe and test plugins", a.pluginsListCmd(), a.pluginsDescribeCmd(), a.pluginsTestCmd())
 }
 
 func (a *app) pluginsListCmd() *cobra.Command {
