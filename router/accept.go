@@ -149,7 +149,7 @@ func (r *Router) sameContent(ctx context.Context, p *pending) (bool, error) {
 	if len(old) == 0 { // removed for size; the digest is all there is
 		return false, nil
 	}
-	ev, err := rules.ParseEvent(old[0].JSON, stored)
+	ev, err := rules.ParseStored(old[0].JSON)
 	if err != nil {
 		return false, nil
 	}

@@ -236,7 +236,7 @@ func (r *Router) eventOf(ctx context.Context, d *store.Delivery) (*store.Event, 
 	if len(evs) == 0 {
 		return nil, nil, &refused{"its event was removed"}
 	}
-	ev, err := rules.ParseEvent(evs[0].JSON, stored)
+	ev, err := rules.ParseStored(evs[0].JSON)
 	if err != nil {
 		return nil, nil, fmt.Errorf("stored event %s: %w", d.EventUID, err)
 	}

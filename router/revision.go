@@ -17,10 +17,6 @@ import (
 // maxRevision bounds what is unpacked from the store, in bytes.
 const maxRevision = 1 << 30
 
-// stored are the limits for what was accepted once, under whatever limits: the
-// depth is the largest that limits.depth can be.
-var stored = rules.Limits{Depth: 1000} //nolint:gochecknoglobals // constant
-
 // revision is what is recorded of a rule set: what an explanation needs to be
 // computed again, and nothing that could hold a secret.
 type revision struct {

@@ -17,7 +17,7 @@ func (r *Router) Why(ctx context.Context, ev store.Event) ([]RuleVerdict, error)
 	if err != nil {
 		return nil, err
 	}
-	parsed, err := rules.ParseEvent(ev.JSON, stored)
+	parsed, err := rules.ParseStored(ev.JSON)
 	if err != nil {
 		return nil, fmt.Errorf("stored event %s: %w", ev.UID, err)
 	}

@@ -112,11 +112,21 @@ func ParseEvent(text []byte, lim Limits) (*Event, error) {
 	return ev, nil
 }
 
+// storedDepth is deeper than any limit that an event can have passed, and less
+// than the tokenizer's own.
+const storedDepth = 9_000
+
+// ParseStored decodes an event that was accepted before, whatever the limits
+// were then. The error is as that of ParseEvent.
+func ParseStored(text []byte) (*Event, error) {
+	return ParseEvent(text, Limits{Depth: storedDepth})
+}
+
 // NewEvent makes an event from attributes and data as a transport has them. data
 // nil or empty means no data. Data of a JSON media type (subtype json or +json;
 // also when DataContentType is not set) is checked as JSON, with the rules of
-// ParseEvent; text/* that is valid UTF-8 is kept as text and anything else as
-// bytes. Neither the map nor data is kept. The error is an *EventError whose
+// ParseEvent; text/* that is valid UTF-8, and is not said to be of another
+// charset, is kept as text and anything else as bytes. Neither the map nor data is kept. The error is an *EventError whose
 // Offset, if any, is one in data.
 func NewEvent(a Attributes, data []byte, lim Limits) (*Event, error) {
 	a.Extensions = maps.Clone(a.Extensions)
@@ -202,16 +212,13 @@ func (e *Event) Data() []byte {
 // Digest tells contents apart: it is equal for the same attributes and the same
 // data after decoding, in whichever HTTP mode they came and whatever the white
 // space, member order or escapes. Extensions count by their canonical text
-// (binary mode knows nothing but text), numbers in data by theirs: 1 and 1.0 are
-// two values. Text and bytes of one media type are compared as bytes.
+// (binary mode knows nothing but text), numbers in data by theirs: 1 and 1.0
+// have two digests although Same holds. Text and bytes of one media type are
+// compared as bytes.
 func (e *Event) Digest() [16]byte {
 	e.digestOnce.Do(func() { e.digest = e.sum() })
 	return e.digest
 }
-
-// Same tells whether two events have the same attributes and the same data, in
-// the sense of Digest.
-func Same(a, b *Event) bool { return a == b || a.Digest() == b.Digest() }
 
 // Value returns the event as expressions see it: the JSON format decoded once,
 // integers within int64 as int64, other numbers as float64. Read only.
@@ -303,9 +310,8 @@ func (e *Event) render() {
 // their lengths, so that no two events share a form.
 func (e *Event) sum() [16]byte {
 	buf := make([]byte, 0, 512+len(e.data))
-	e.each(func(name string, value any) {
+	e.eachOfContent(func(name, text string) {
 		buf = append(append(buf, name...), 0)
-		text := canonicalText(value)
 		buf = binary.AppendUvarint(buf, uint64(len(text)))
 		buf = append(buf, text...)
 	})

@@ -115,28 +115,39 @@ func isAlpha(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' }
 
 func isHex(c byte) bool { return isDigit(c) || 'a' <= c|0x20 && c|0x20 <= 'f' }
 
-// media is a media type in lower case; without a subtype it is none.
-type media struct{ major, subtype string }
+// media is a media type in lower case; without a subtype it is none. charset is
+// the parameter of that name, in lower case.
+type media struct{ major, subtype, charset string }
 
 // mediaType parses a media type of RFC 2046.
 func mediaType(s string) media {
-	base, params, hasParams := strings.Cut(s, ";")
-	if hasParams && strings.Trim(params, " \t") != "" {
-		if _, _, err := mime.ParseMediaType(s); err != nil {
+	base, rest, hasParams := strings.Cut(s, ";")
+	charset := ""
+	if hasParams && strings.Trim(rest, " \t") != "" {
+		_, params, err := mime.ParseMediaType(s)
+		if err != nil {
 			return media{}
 		}
+		charset = strings.ToLower(params["charset"])
 	}
 	base = strings.ToLower(strings.Trim(base, " \t"))
 	major, subtype, _ := strings.Cut(base, "/")
 	if !token(major) || !token(subtype) {
 		return media{}
 	}
-	return media{major, subtype}
+	return media{major, subtype, charset}
 }
 
 func (m media) json() bool { return m.subtype == "json" || strings.HasSuffix(m.subtype, "+json") }
 
-func (m media) text() bool { return m.major == "text" }
+// text tells whether bytes of the type are text in UTF-8.
+func (m media) text() bool {
+	switch m.charset {
+	case "", "utf-8", "us-ascii":
+		return m.major == "text"
+	}
+	return false
+}
 
 // token tells whether s is a token of RFC 2045.
 func token(s string) bool {

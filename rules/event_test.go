@@ -296,6 +296,8 @@ func TestNewEventData(t *testing.T) {
 		{"deep", "application/json", nested(64), `,"data":` + nested(64)},
 		{"out of range", "application/json", `1e999`, `!`},
 		{"text", "text/plain", "a\"\n\x00é", `,"data":"a\"\n\u0000é"`},
+		{"text that is said to be UTF-8", "text/plain; charset=\"UTF-8\"", "é", `,"data":"é"`},
+		{"text of another charset", "text/plain; charset=iso-8859-1", "\xc3\xa9", `,"data_base64":"w6k="`},
 		{"text that is not UTF-8", "text/plain", "\xff", `,"data_base64":"/w=="`},
 		{"bytes", "application/octet-stream", "abc", `,"data_base64":"YWJj"`},
 	}
@@ -332,42 +334,78 @@ func TestNewEventExtensions(t *testing.T) {
 	}
 }
 
-func TestDigest(t *testing.T) {
+func TestSame(t *testing.T) {
 	t.Parallel()
 	base := with(`"n":5,"b":true,"data":{"a":"é","b":[1,2]}`)
 	tests := []struct {
-		name, other string
-		same        bool
+		name, a, b string
+		// same, and whether the digests are equal, which is less.
+		same, digest bool
 	}{
-		{"itself", base, true},
-		{"white space, order and escapes", with(`"b":true, "data" : {"b":[1, 2],"a":"\u00e9"}, "n": 5`), true},
-		{"extensions as text, as in binary mode", with(`"n":"5","b":"true","data":{"a":"é","b":[1,2]}`), true},
-		{"a null attribute", with(`"n":5,"b":true,"x":null,"data":{"a":"é","b":[1,2]}`), true},
-		{"other data", with(`"n":5,"b":true,"data":{"a":"e","b":[1,2]}`), false},
-		{"array order", with(`"n":5,"b":true,"data":{"a":"é","b":[2,1]}`), false},
-		{"other number text", with(`"n":5,"b":true,"data":{"a":"é","b":[1,2.0]}`), false},
-		{"integers that are one float64", with(`"n":5,"b":true,"data":{"a":"é","b":[9007199254740993,2]}`), false},
-		{"no data", with(`"n":5,"b":true`), false},
-		{"another attribute", with(`"n":6,"b":true,"data":{"a":"é","b":[1,2]}`), false},
-		{"a further attribute", with(`"n":5,"b":true,"x":"","data":{"a":"é","b":[1,2]}`), false},
+		{"itself", base, base, true, true},
+		{"white space, order and escapes", base, with(`"b":true, "data" : {"b":[1, 2],"a":"\u00e9"}, "n": 5`), true, true},
+		{"member order deep inside", with(`"data":[{"a":{"c":1,"b":2},"b":{}}]`), with(`"data":[{"b":{},"a":{"b":2,"c":1}}]`), true, true},
+		{"escaped member name", with(`"data":{"a":1}`), with(`"data":{"\u0061":1}`), true, true},
+		{"escaped solidus", with(`"data":"a/b"`), with(`"data":"a\/b"`), true, true},
+		{"extensions as text, as in binary mode", base, with(`"n":"5","b":"true","data":{"a":"é","b":[1,2]}`), true, true},
+		{"a null attribute", base, with(`"n":5,"b":true,"x":null,"data":{"a":"é","b":[1,2]}`), true, true},
+		{"no datacontenttype is JSON", base, with(`"datacontenttype":"application/json","n":5,"b":true,"data":{"a":"é","b":[1,2]}`), true, true},
+		{"no datacontenttype and no data", with(`"x":1`), with(`"x":1,"datacontenttype":"application/json"`), false, false},
+		{"no datacontenttype and bytes", with(`"data_base64":"e30="`), with(`"datacontenttype":"application/json","data_base64":"e30="`), false, false},
+		{"another JSON type", with(`"data":1`), with(`"datacontenttype":"text/json","data":1`), false, false},
+		{"text as data and as bytes", with(`"datacontenttype":"text/plain","data":"abc"`), with(`"datacontenttype":"text/plain","data_base64":"YWJj"`), true, true},
+		{"JSON as data and as bytes", with(`"datacontenttype":"a/json","data":{"a":[1]}`), with(`"datacontenttype":"a/json","data_base64":"eyAiYSI6WzFdfQ=="`), true, false},
+		{"JSON and bytes that are not", with(`"datacontenttype":"a/json","data":"abc"`), with(`"datacontenttype":"a/json","data_base64":"YWJj"`), false, false},
+		{"empty text and no data", with(`"datacontenttype":"text/plain","data":""`), with(`"datacontenttype":"text/plain"`), true, false},
+		{"null and no data", with(`"data":null`), with(`"x":null`), false, false},
+
+		{"other data", base, with(`"n":5,"b":true,"data":{"a":"e","b":[1,2]}`), false, false},
+		{"array order", base, with(`"n":5,"b":true,"data":{"a":"é","b":[2,1]}`), false, false},
+		{"one element more", with(`"data":[1]`), with(`"data":[1,1]`), false, false},
+		{"one element less", with(`"data":[1,1]`), with(`"data":[1]`), false, false},
+		{"member name", with(`"data":{"a":1}`), with(`"data":{"b":1}`), false, false},
+		{"composed and decomposed", with(`"data":"é"`), with(`"data":"e\u0301"`), false, false},
+		{"no data", base, with(`"n":5,"b":true`), false, false},
+		{"another attribute", base, with(`"n":6,"b":true,"data":{"a":"é","b":[1,2]}`), false, false},
+		{"a further attribute", base, with(`"n":5,"b":true,"x":"","data":{"a":"é","b":[1,2]}`), false, false},
+		{"an attribute less", with(`"x":1,"y":2`), with(`"x":1`), false, false},
+
+		{"number and text", with(`"data":1`), with(`"data":"1"`), false, false},
+		{"true and null", with(`"data":true`), with(`"data":null`), false, false},
+		{"1 and 1.0", with(`"data":1`), with(`"data":1.0`), true, false},
+		{"100 and 1e2", with(`"data":100`), with(`"data":1e2`), true, false},
+		{"0.001 and 10E-4", with(`"data":0.001`), with(`"data":10E-4`), true, false},
+		{"-0 and 0.0e5", with(`"data":-0`), with(`"data":0.0e5`), true, false},
+		{"1 and -1", with(`"data":1`), with(`"data":-1`), false, false},
+		{"1 and 10", with(`"data":1`), with(`"data":10`), false, false},
+		{"0.1 and 0.01", with(`"data":0.1`), with(`"data":0.01`), false, false},
+		{"integers that are one float64", with(`"data":9007199254740993`), with(`"data":9007199254740992`), false, false},
+		{"integers beyond int64", with(`"data":12345678901234567890123`), with(`"data":12345678901234567890124`), false, false},
+		{"exponents beyond any bound", with(`"data":1e-99999999999999999998`), with(`"data":1e-99999999999999999999`), false, false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			a, b := parse(t, base), parse(t, tt.other)
-			if got := rules.Same(a, b); got != tt.same {
-				t.Errorf("same: %v, want %v", got, tt.same)
+			a, b := parse(t, tt.a), parse(t, tt.b)
+			if rules.Same(a, b) != tt.same || rules.Same(b, a) != tt.same {
+				t.Errorf("same: %v and %v, want %v", rules.Same(a, b), rules.Same(b, a), tt.same)
 			}
-			if got := a.Digest() == b.Digest(); got != tt.same {
-				t.Errorf("equal digests: %v, want %v", got, tt.same)
+			if got := a.Digest() == b.Digest(); got != tt.digest {
+				t.Errorf("equal digests: %v, want %v", got, tt.digest)
 			}
 		})
 	}
-	if !rules.Same(parse(t, with(`"datacontenttype":"text/plain","data":"abc"`)), parse(t, with(`"datacontenttype":"text/plain","data_base64":"YWJj"`))) {
-		t.Error("the same text as data and as data_base64 differs")
+}
+
+func TestParseStored(t *testing.T) {
+	t.Parallel()
+	ev, err := rules.ParseEvent([]byte(with(`"data":`+nested(1000))), rules.Limits{Depth: 1000})
+	if err != nil {
+		t.Fatal(err)
 	}
-	if rules.Same(parse(t, with(`"data":null`)), parse(t, with(`"x":null`))) {
-		t.Error("null data and no data are the same")
+	back, err := rules.ParseStored(ev.JSON())
+	if err != nil || !rules.Same(ev, back) {
+		t.Fatalf("came back otherwise: %v", err)
 	}
 }
 

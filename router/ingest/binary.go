@@ -84,7 +84,21 @@ func headerAttributes(h http.Header, contentType string) (rules.Attributes, *pro
 }
 
 func badHeader(attribute, detail string) *problem {
-	return &problem{status: http.StatusBadRequest, code: rules.CodeBadAttribute, attribute: attribute, detail: detail}
+	return &problem{status: http.StatusBadRequest, code: rules.CodeBadAttribute, attribute: shown(attribute), detail: detail}
+}
+
+// shown returns a name taken from a header if it may appear in an answer, else
+// "". Letters, digits and '-' are harmless anywhere.
+func shown(name string) string {
+	if len(name) > 64 {
+		return ""
+	}
+	for _, c := range []byte(name) {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' {
+			return ""
+		}
+	}
+	return name
 }
 
 // decodeHeader undoes a quoted string (RFC 7230, section 3.2.6) and then one

@@ -37,7 +37,7 @@ func (h *Handler) options(w http.ResponseWriter, r *http.Request) {
 	case origin == "":
 		w.WriteHeader(http.StatusNoContent)
 		return
-	case r.Header.Get("WebHook-Request-Callback") != "", !h.allowed(origin):
+	case len(r.Header.Values("WebHook-Request-Callback")) > 0, !h.allowed(origin):
 		h.refuse(w, &problem{
 			status: http.StatusMethodNotAllowed, code: "no_consent",
 			detail: "this origin may not deliver here, or asked for a callback, which is never made (see events.origins)",

@@ -11,7 +11,6 @@ import (
 	"log/slog"
 	"net/http"
 	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -100,11 +99,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// rawPath is the path as it stands in the request line, without the query.
-func rawPath(r *http.Request) string {
-	path, _, _ := strings.Cut(r.RequestURI, "?")
-	return path
-}
+// rawPath is the path as it stands in the request line, without the query, and
+// without scheme and host, which proxies may send (RFC 9112, section 3.2.2).
+func rawPath(r *http.Request) string { return r.URL.EscapedPath() }
 
 // answer is one event's part of a 202.
 type answer struct {

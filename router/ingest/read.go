@@ -7,6 +7,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/pointsman/pointsman/rules"
@@ -77,7 +78,7 @@ func one(h http.Header, name string) (string, *problem) {
 		return v[0], nil
 	default:
 		return "", &problem{
-			status: http.StatusBadRequest, code: "duplicate_header", attribute: strings.ToLower(name),
+			status: http.StatusBadRequest, code: "duplicate_header", attribute: shown(strings.ToLower(name)),
 			detail: "the header is given more than once",
 		}
 	}
@@ -104,33 +105,41 @@ func unsupported(detail string) *problem {
 	return &problem{status: http.StatusUnsupportedMediaType, code: "unsupported_media_type", detail: detail}
 }
 
+// firstBuffer is the most memory that a body gets before its bytes are there:
+// Content-Length is no more than a claim.
+const firstBuffer = 64 << 10
+
 // body reads the whole body, decoded, up to limit bytes.
 func (h *Handler) body(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, *problem) {
 	coding, p := one(r.Header, "Content-Encoding")
 	if p != nil {
 		return nil, unsupported("one content coding is taken, gzip")
 	}
-	tooLarge := &problem{
-		status: http.StatusRequestEntityTooLarge, code: "too_large", close: true,
-		detail: "the body is larger than the limit",
-	}
-	if r.ContentLength > limit {
-		return nil, tooLarge
-	}
-	var src io.Reader = http.MaxBytesReader(w, r.Body, limit)
+	onWire, zipped := limit, false
 	switch strings.ToLower(strings.TrimSpace(coding)) {
 	case "", "identity":
 	case "gzip", "x-gzip":
+		// What cannot be compressed grows a little.
+		onWire, zipped = limit+limit/1024+1024, true
+	default:
+		return nil, unsupported("the content coding is not taken; send gzip or none")
+	}
+	tooLarge := &problem{
+		status: http.StatusRequestEntityTooLarge, code: "too_large", close: true,
+		detail: "the body is larger than " + strconv.FormatInt(limit, 10) + " bytes",
+	}
+	if r.ContentLength > onWire {
+		return nil, tooLarge
+	}
+	var src io.Reader = http.MaxBytesReader(w, r.Body, onWire)
+	if zipped {
 		z, err := gzip.NewReader(src)
 		if err != nil {
 			return nil, readProblem(err, tooLarge)
 		}
-		z.Multistream(true)
 		src = z
-	default:
-		return nil, unsupported("the content coding is not taken; send gzip or none")
 	}
-	buf := bytes.NewBuffer(make([]byte, 0, max(r.ContentLength, 512)+bytes.MinRead))
+	buf := bytes.NewBuffer(make([]byte, 0, min(max(r.ContentLength, 512), firstBuffer)+bytes.MinRead))
 	n, err := buf.ReadFrom(io.LimitReader(src, limit+1))
 	if err != nil {
 		return nil, readProblem(err, tooLarge)
@@ -141,16 +150,14 @@ func (h *Handler) body(w http.ResponseWriter, r *http.Request, limit int64) ([]b
 	return buf.Bytes(), nil
 }
 
+// readProblem answers a body that ended early, came too slowly, or is not
+// framed or coded as its headers say.
 func readProblem(err error, tooLarge *problem) *problem {
 	var max *http.MaxBytesError
-	switch {
-	case errors.As(err, &max):
+	if errors.As(err, &max) {
 		return tooLarge
-	case errors.Is(err, gzip.ErrHeader), errors.Is(err, gzip.ErrChecksum), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return &problem{status: http.StatusBadRequest, code: "bad_body", detail: "the body is cut off or not what its headers say", close: true}
-	default:
-		return &problem{status: http.StatusBadRequest, code: "bad_body", detail: "the body could not be read", close: true}
 	}
+	return &problem{status: http.StatusBadRequest, code: "bad_body", detail: "the body is cut off or not what its headers say", close: true}
 }
 
 // eventProblem is nil for a nil error.
@@ -158,7 +165,7 @@ func eventProblem(err error) *problem {
 	if err == nil {
 		return nil
 	}
-	p := &problem{status: http.StatusBadRequest, code: "bad_event", detail: err.Error()}
+	p := &problem{status: http.StatusBadRequest, code: rules.CodeBadJSON, detail: err.Error()}
 	var batch *rules.BatchError
 	if errors.As(err, &batch) {
 		p.index, p.inBatch = batch.Index, true
