@@ -44,6 +44,7 @@ func succeed(call) (*actionv1.RunResponse, error) { return answer(actionv1.Statu
 func refuse(call) (*actionv1.RunResponse, error) {
 	return answer(actionv1.Status_STATUS_PERMANENT, "no such port")
 }
+
 func fail(call) (*actionv1.RunResponse, error) {
 	return answer(actionv1.Status_STATUS_FAILED, "exit status 1")
 }

@@ -12,12 +12,12 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// ParseBatch decodes the CloudEvents JSON batch format: an array of at most max
+// ParseBatch decodes the CloudEvents JSON batch format: an array of at most limit
 // events (0: no limit), possibly empty. The events are all good or none is
 // returned. The error is a *BatchError when one event is at fault (its Offset is
 // one in text), else an *EventError; CodeTooMany says that there are more than
-// max, whatever the rest looks like.
-func ParseBatch(text []byte, lim Limits, max int) ([]*Event, error) {
+// limit, whatever the rest looks like.
+func ParseBatch(text []byte, lim Limits, limit int) ([]*Event, error) {
 	s := scan(text, lim.depth()+2)
 	dec := jsontext.NewDecoder(bytes.NewBuffer(text))
 	if kind := dec.PeekKind(); kind != '[' {
@@ -31,10 +31,10 @@ func ParseBatch(text []byte, lim Limits, max int) ([]*Event, error) {
 	}
 	evs := []*Event{}
 	for dec.PeekKind() != ']' {
-		if max > 0 && len(evs) == max {
+		if limit > 0 && len(evs) == limit {
 			return nil, &EventError{
 				Code: CodeTooMany, Offset: -1,
-				Msg: "the batch has more than " + strconv.Itoa(max) + " events",
+				Msg: "the batch has more than " + strconv.Itoa(limit) + " events",
 			}
 		}
 		ev, err := parseElement(dec, s, lim)

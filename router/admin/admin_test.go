@@ -153,12 +153,16 @@ func TestRefused(t *testing.T) {
 		{"foreign origin", with(get("events"), "Origin", "https://evil.example"), 403, "foreign_origin", ""},
 		{"null origin", with(get("events"), "Origin", "null"), 403, "foreign_origin", ""},
 		{"origin on another port", with(get("events"), "Origin", "http://127.0.0.1:1"), 403, "foreign_origin", ""},
-		{"foreign origin of an order", with(post("deliveries/retry", `{"ids":["x"]}`), "Origin", "https://evil.example"),
-			403, "foreign_origin", ""},
+		{
+			"foreign origin of an order", with(post("deliveries/retry", `{"ids":["x"]}`), "Origin", "https://evil.example"),
+			403, "foreign_origin", "",
+		},
 		{"cross-site", with(get("events"), "Sec-Fetch-Site", "cross-site"), 403, "foreign_origin", ""},
 		{"same-site", with(get("events"), "Sec-Fetch-Site", "same-site"), 403, "foreign_origin", ""},
-		{"cross-site order", with(post("deliveries/retry", `{"ids":["x"]}`), "Sec-Fetch-Site", "cross-site"),
-			403, "foreign_origin", ""},
+		{
+			"cross-site order", with(post("deliveries/retry", `{"ids":["x"]}`), "Sec-Fetch-Site", "cross-site"),
+			403, "foreign_origin", "",
+		},
 
 		{"unknown path", get("nothing"), 404, "not_found", ""},
 		{"root", request{path: "/"}, 404, "not_found", ""},
@@ -206,8 +210,10 @@ func TestRefused(t *testing.T) {
 		{"cancel of cancelled", post("deliveries/cancel", `{"filter":{"state":["cancelled"]}}`), 400, "bad_body", ""},
 		{"filter with bad since", post("deliveries/retry", `{"filter":{"state":["dead"],"since":"x"}}`), 400, "bad_body", ""},
 		{"unexpected count", post("deliveries/retry", `{"filter":{"state":["dead"]},"expect":5}`), 409, "count_changed", ""},
-		{"form", with(post("deliveries/retry", `{"ids":["x"]}`), "Content-Type", "application/x-www-form-urlencoded"),
-			415, "unsupported_media_type", ""},
+		{
+			"form", with(post("deliveries/retry", `{"ids":["x"]}`), "Content-Type", "application/x-www-form-urlencoded"),
+			415, "unsupported_media_type", "",
+		},
 		{"large body", post("deliveries/retry", `{"ids":["`+strings.Repeat("x", admin.MaxBody)+`"]}`), 413, "body_too_large", ""},
 		{"event of another type", with(post("why", `{}`), "Content-Type", "text/plain"), 415, "unsupported_media_type", ""},
 	}
@@ -458,8 +464,11 @@ func TestOrders(t *testing.T) {
 		changed           bool
 	}{
 		{"retry by id", "retry", `{"ids":[` + ids(13, 11, 99) + `]}`, []string{"ok", "refused", "not_found"}, true},
-		{"dry run by id", "retry", `{"ids":[` + ids(13, 11, 99) + `],"dry_run":true}`,
-			[]string{"ok", "refused", "not_found"}, false},
+		{
+			"dry run by id", "retry", `{"ids":[` + ids(13, 11, 99) + `],"dry_run":true}`,
+			[]string{"ok", "refused", "not_found"},
+			false,
+		},
 		{"retry by filter", "retry", `{"filter":{"state":["dead"]},"expect":2}`, []string{"ok", "ok"}, true},
 		{"dry run by filter", "retry", `{"filter":{"state":["dead","held"]},"dry_run":true}`, []string{"ok", "ok", "ok"}, false},
 		{"filter by action", "retry", `{"filter":{"state":["dead"],"action":"port"}}`, []string{"ok"}, true},

@@ -153,8 +153,8 @@ func (h *Handler) body(w http.ResponseWriter, r *http.Request, limit int64) ([]b
 // readProblem answers a body that ended early, came too slowly, or is not
 // framed or coded as its headers say.
 func readProblem(err error, tooLarge *problem) *problem {
-	var max *http.MaxBytesError
-	if errors.As(err, &max) {
+	var over *http.MaxBytesError
+	if errors.As(err, &over) {
 		return tooLarge
 	}
 	return &problem{status: http.StatusBadRequest, code: "bad_body", detail: "the body is cut off or not what its headers say", close: true}

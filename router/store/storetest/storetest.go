@@ -49,8 +49,15 @@ func Run(t *testing.T, h Harness) {
 		name  string
 		tests []test
 	}{
-		{"commit", commitTests}, {"state", stateTests}, {"claim", claimTests}, {"settle", settleTests},
-		{"change", changeTests}, {"keeper", keeperTests}, {"operator", operatorTests}, {"retain", retainTests}, {"model", modelTests},
+		{"commit", commitTests},
+		{"state", stateTests},
+		{"claim", claimTests},
+		{"settle", settleTests},
+		{"change", changeTests},
+		{"keeper", keeperTests},
+		{"operator", operatorTests},
+		{"retain", retainTests},
+		{"model", modelTests},
 	} {
 		t.Run(group.name, func(t *testing.T) {
 			for _, tt := range group.tests {
