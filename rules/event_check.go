@@ -14,9 +14,13 @@ func (e *Event) check() *EventError {
 		name, value string
 		max         int
 	}{
-		{"id", a.ID, maxID}, {"source", a.Source, maxSource}, {"type", a.Type, maxType},
-		{"subject", a.Subject, maxAttribute}, {"time", a.Time, maxAttribute},
-		{"datacontenttype", a.DataContentType, maxAttribute}, {"dataschema", a.DataSchema, maxAttribute},
+		{"id", a.ID, maxID},
+		{"source", a.Source, maxSource},
+		{"type", a.Type, maxType},
+		{"subject", a.Subject, maxAttribute},
+		{"time", a.Time, maxAttribute},
+		{"datacontenttype", a.DataContentType, maxAttribute},
+		{"dataschema", a.DataSchema, maxAttribute},
 	} {
 		if err := checkText(f.name, f.value, f.max); err != nil {
 			return err
@@ -82,11 +86,11 @@ func checkName(name string) *EventError {
 	return nil
 }
 
-func checkText(name, value string, max int) *EventError {
-	if len(value) > max {
+func checkText(name, value string, most int) *EventError {
+	if len(value) > most {
 		return &EventError{
 			Code: CodeAttributeTooLong, Attribute: name, Offset: -1,
-			Msg: subject(name) + "is longer than " + strconv.Itoa(max) + " bytes",
+			Msg: subject(name) + "is longer than " + strconv.Itoa(most) + " bytes",
 		}
 	}
 	if !validText(value) {

@@ -267,7 +267,9 @@ func TestValueNumbers(t *testing.T) {
 	}
 	want := []any{
 		int64(0), int64(0), int64(9007199254740993), int64(9223372036854775807), 9223372036854775808.0, 1.0, 100.0,
-		[]any{}, map[string]any{}, nil,
+		[]any{},
+		map[string]any{},
+		nil,
 	}
 	if diff := cmp.Diff(want, ev.Value()["data"]); diff != "" {
 		t.Error(diff)
