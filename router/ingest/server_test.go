@@ -59,12 +59,14 @@ func TestFraming(t *testing.T) {
 		{
 			"B20 Content-Length and chunked: chunked counts",
 			head("Content-Length: 5", "Transfer-Encoding: chunked") + chunk(good) + "0\r\n\r\n" + next,
-			[]int{202, 202}, false, 2,
+			[]int{202, 202},
+			false, 2,
 		},
 		{
 			"B20 the other order, and what Content-Length leaves is no request",
 			head("Transfer-Encoding: chunked", "Content-Length: 4") + "0\r\n\r\n" + next,
-			[]int{400, 202}, false, 1,
+			[]int{400, 202},
+			false, 1,
 		},
 		{"B20 unknown transfer coding", head("Transfer-Encoding: gzip, chunked") + chunk(good) + "0\r\n\r\n", []int{501}, true, 0},
 		{"B20 two transfer codings", head("Transfer-Encoding: chunked", "Transfer-Encoding: identity") + chunk(good), []int{501}, true, 0},
