@@ -1,7 +1,6 @@
 package rules
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
@@ -98,7 +97,8 @@ func ParseEvent(text []byte, lim Limits) (*Event, error) {
 	if s.deep >= 0 {
 		return nil, tooDeep(s.deep, lim)
 	}
-	dec := jsontext.NewDecoder(bytes.NewBuffer(text))
+	dec := newDecoder(text)
+	defer release(dec, text)
 	ev, err := parseObject(dec)
 	if err != nil {
 		return nil, err

@@ -12,14 +12,15 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// ParseBatch decodes the CloudEvents JSON batch format: an array of at most limit
-// events (0: no limit), possibly empty. The events are all good or none is
-// returned. The error is a *BatchError when one event is at fault (its Offset is
+// ParseBatch decodes the CloudEvents JSON batch format: an array of events,
+// possibly empty, and no longer than most (0: no limit). The events are all good
+// or none is returned. The error is a *BatchError when one event is at fault (its Offset is
 // one in text), else an *EventError; CodeTooMany says that there are more than
-// limit, whatever the rest looks like.
-func ParseBatch(text []byte, lim Limits, limit int) ([]*Event, error) {
+// most, whatever the rest looks like.
+func ParseBatch(text []byte, lim Limits, most int) ([]*Event, error) {
 	s := scan(text, lim.depth()+2)
-	dec := jsontext.NewDecoder(bytes.NewBuffer(text))
+	dec := newDecoder(text)
+	defer release(dec, text)
 	if kind := dec.PeekKind(); kind != '[' {
 		if _, err := dec.ReadToken(); err != nil {
 			return nil, jsonError(err, 0)
@@ -31,10 +32,10 @@ func ParseBatch(text []byte, lim Limits, limit int) ([]*Event, error) {
 	}
 	evs := []*Event{}
 	for dec.PeekKind() != ']' {
-		if limit > 0 && len(evs) == limit {
+		if most > 0 && len(evs) == most {
 			return nil, &EventError{
 				Code: CodeTooMany, Offset: -1,
-				Msg: "the batch has more than " + strconv.Itoa(limit) + " events",
+				Msg: "the batch has more than " + strconv.Itoa(most) + " events",
 			}
 		}
 		ev, err := parseElement(dec, s, lim)
@@ -302,7 +303,8 @@ func checkJSON(data []byte, lim Limits) ([]byte, *EventError) {
 	if s.deep >= 0 {
 		return nil, tooDeep(s.deep, lim)
 	}
-	dec := jsontext.NewDecoder(bytes.NewBuffer(data))
+	dec := newDecoder(data)
+	defer release(dec, data)
 	raw, err := dec.ReadValue()
 	if err != nil {
 		e := jsonError(err, 0)

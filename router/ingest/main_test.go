@@ -145,6 +145,7 @@ func (s *site) request(method, path string, body io.Reader, header ...string) re
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	defer func() { _ = res.Body.Close() }()
 	return s.read(res)
 }
 
@@ -155,7 +156,6 @@ func (s *site) post(body string, header ...string) reply {
 
 func (s *site) read(res *http.Response) reply {
 	s.t.Helper()
-	defer func() { _ = res.Body.Close() }()
 	text, err := io.ReadAll(res.Body)
 	if err != nil {
 		s.t.Fatal(err)
@@ -205,6 +205,7 @@ func (s *site) answers(r *bufio.Reader, n int) []reply {
 			s.t.Fatalf("answer %d: %v", len(out), err)
 		}
 		out = append(out, s.read(res))
+		_ = res.Body.Close()
 	}
 	return out
 }

@@ -93,6 +93,9 @@ func mediaType(contentType string) string {
 // utf8Charset says whether a JSON text may be read as UTF-8: the charset is not
 // said or is UTF-8. A Content-Type that cannot be parsed is not.
 func utf8Charset(contentType string) bool {
+	if !strings.Contains(contentType, ";") {
+		return true
+	}
 	_, params, err := mime.ParseMediaType(contentType)
 	if err != nil {
 		return false
@@ -153,8 +156,8 @@ func (h *Handler) body(w http.ResponseWriter, r *http.Request, limit int64) ([]b
 // readProblem answers a body that ended early, came too slowly, or is not
 // framed or coded as its headers say.
 func readProblem(err error, tooLarge *problem) *problem {
-	var over *http.MaxBytesError
-	if errors.As(err, &over) {
+	var beyond *http.MaxBytesError
+	if errors.As(err, &beyond) {
 		return tooLarge
 	}
 	return &problem{status: http.StatusBadRequest, code: "bad_body", detail: "the body is cut off or not what its headers say", close: true}
