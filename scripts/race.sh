@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 packages=() sqlite=()
 while read -r package; do
 	case $package in
-	*/cmd/* | */examples/*) ;; # whole processes, which their own tests drive
+	*/cmd/* | */examples | */examples/*) ;; # whole processes, which their own tests drive
 	*/router/store/sqlite) sqlite+=("$package") ;;
 	*) packages+=("$package") ;;
 	esac
