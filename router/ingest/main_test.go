@@ -115,8 +115,8 @@ func serve(t *testing.T, cfg ingest.Config, changes ...func(*http.Server)) *site
 	return s
 }
 
-// reply is an answer with its body.
-type reply struct {
+// received is an answer with its body.
+type received struct {
 	status int
 	header http.Header
 	body   string
@@ -132,7 +132,7 @@ type reply struct {
 }
 
 // request sends a request; header are names and values in turn.
-func (s *site) request(method, path string, body io.Reader, header ...string) reply {
+func (s *site) request(method, path string, body io.Reader, header ...string) received {
 	s.t.Helper()
 	req, err := http.NewRequestWithContext(s.t.Context(), method, "http://"+s.addr+path, body)
 	if err != nil {
@@ -149,18 +149,18 @@ func (s *site) request(method, path string, body io.Reader, header ...string) re
 	return s.read(res)
 }
 
-func (s *site) post(body string, header ...string) reply {
+func (s *site) post(body string, header ...string) received {
 	s.t.Helper()
 	return s.request(http.MethodPost, "/events", strings.NewReader(body), header...)
 }
 
-func (s *site) read(res *http.Response) reply {
+func (s *site) read(res *http.Response) received {
 	s.t.Helper()
 	text, err := io.ReadAll(res.Body)
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	r := reply{status: res.StatusCode, header: res.Header, body: string(text), close: res.Close}
+	r := received{status: res.StatusCode, header: res.Header, body: string(text), close: res.Close}
 	if r.status < 400 {
 		return r
 	}
@@ -196,9 +196,9 @@ func (s *site) raw(text string) (net.Conn, *bufio.Reader) {
 }
 
 // answers reads n answers.
-func (s *site) answers(r *bufio.Reader, n int) []reply {
+func (s *site) answers(r *bufio.Reader, n int) []received {
 	s.t.Helper()
-	var out []reply
+	var out []received
 	for range n {
 		res, err := http.ReadResponse(r, nil)
 		if err != nil {

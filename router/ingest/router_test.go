@@ -45,7 +45,7 @@ func routed(t *testing.T, cfg ingest.Config) *site {
 	r, err := router.New(router.Config{
 		Store: db, Runner: runner{}, Setup: router.Setup{Rules: rs, Revision: store.Revision{ID: "r", Data: []byte("{}")}},
 		Instance: store.Instance{ID: "i", Host: "h", PID: 1},
-		Log: slog.New(slog.DiscardHandler),
+		Log:      slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)
