@@ -32,8 +32,24 @@ var update = flag.Bool("update", false, "rewrite the wanted output in testdata/s
 
 const testToken = "a token of some length"
 
+// buildDirEnv names the folder for what the tests build.
+const buildDirEnv = "POINTSMAN_TEST_BUILD"
+
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"pointsman": main})
+	testscript.Main(inFolder{m}, map[string]func(){"pointsman": main})
+}
+
+// inFolder runs the tests with a folder to build in.
+type inFolder struct{ *testing.M }
+
+func (f inFolder) Run() int {
+	dir, err := os.MkdirTemp("", "pointsman-test-")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	os.Setenv(buildDirEnv, dir)
+	return f.M.Run()
 }
 
 // fleet has events and deliveries, some with what a terminal must not get.

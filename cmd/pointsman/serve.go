@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"reflect"
 	"sync"
 	"syscall"
 	"time"
@@ -67,6 +68,10 @@ type server struct {
 // and the defers undo them in reverse.
 func (s *server) run(ctx context.Context) error {
 	s.started = time.Now()
+	// First of all: unheard, the signal would end a router that is still starting.
+	reload := make(chan os.Signal, 1)
+	signal.Notify(reload, syscall.SIGHUP)
+	defer signal.Stop(reload)
 	cfg, err := loadConfig(s.app.configPath)
 	if err != nil {
 		return &exitError{exitCannotRun, err}
@@ -121,9 +126,6 @@ func (s *server) run(ctx context.Context) error {
 	if err != nil {
 		return &exitError{exitCannotRun, err}
 	}
-	reload := make(chan os.Signal, 1)
-	signal.Notify(reload, syscall.SIGHUP)
-	defer signal.Stop(reload)
 	done := make(chan struct{})
 	var background sync.WaitGroup
 	background.Go(func() {
@@ -235,6 +237,8 @@ func needsRestart(old, cfg *config.Config) string {
 		return "data_dir"
 	case old.Store != cfg.Store || old.Durability != cfg.Durability:
 		return "store or durability"
+	case !reflect.DeepEqual(old.Events, cfg.Events):
+		return "events"
 	case old.Limits != cfg.Limits:
 		return "limits"
 	case old.Retention != cfg.Retention:
