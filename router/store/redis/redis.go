@@ -154,9 +154,11 @@ func (db *DB) fail(what string, err error) error {
 		return nil
 	case db.isClosed():
 		return store.ErrClosed
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded),
+	case errors.Is(err, context.Canceled),
 		errors.Is(err, store.ErrFenced), errors.Is(err, store.ErrFull), errors.Is(err, store.ErrNotFound):
 		return fmt.Errorf("%s: %w", what, err)
 	}
+	// A deadline too: the server was too slow, and a net.Dialer's own time-out
+	// cannot be told from one of ctx.
 	return fmt.Errorf("%s: %w: %w", what, store.ErrUnavailable, err)
 }
