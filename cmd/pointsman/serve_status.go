@@ -10,6 +10,7 @@ import (
 	"github.com/pointsman/pointsman/router"
 	"github.com/pointsman/pointsman/router/config"
 	"github.com/pointsman/pointsman/router/store"
+	"github.com/pointsman/pointsman/router/store/redis"
 	"github.com/pointsman/pointsman/router/store/sqlite"
 )
 
@@ -131,6 +132,9 @@ func (s *server) storeName() string {
 }
 
 func openStore(cfg *config.Config) (store.Full, error) {
+	if cfg.Store.Kind == config.Redis {
+		return redis.Open(redis.Config{URL: cfg.Store.URL.Reveal(), Name: cfg.Name})
+	}
 	return sqlite.Open(sqlite.Config{Path: cfg.Store.Path})
 }
 

@@ -1,0 +1,140 @@
+package redis
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"time"
+
+	goredis "github.com/redis/go-redis/v9"
+
+	"github.com/pointsman/pointsman/router/store"
+)
+
+//go:embed scripts/*.lua
+var sources embed.FS
+
+// scripts are the programs that run in the server.
+//
+// The flags matter at maxmemory: the server refuses a script without allow-oom
+// before it begins, so a commit is never half done, while what was accepted can
+// still be run, settled and removed.
+type scripts struct {
+	commit, load, claim, extend, settle, change, add, enter, putRevision,
+	retainAge, retainSize, retainRest, audit *goredis.Script
+}
+
+func loadScripts() (scripts, error) {
+	var s scripts
+	for _, p := range []struct {
+		to    **goredis.Script
+		flags string
+		files []string
+	}{
+		{&s.commit, "", []string{"lib", "commit"}},
+		{&s.load, "no-writes", []string{"lib", "load"}},
+		{&s.claim, "allow-oom", []string{"lib", "claim"}},
+		{&s.extend, "allow-oom", []string{"lib", "extend"}},
+		{&s.settle, "allow-oom", []string{"lib", "settle"}},
+		{&s.change, "allow-oom", []string{"lib", "change"}},
+		{&s.add, "", []string{"lib", "change"}}, // changes that write further deliveries
+		{&s.enter, "allow-oom", []string{"lib", "enter"}},
+		{&s.putRevision, "", []string{"lib", "put_revision"}},
+		{&s.retainAge, "allow-oom", []string{"lib", "remove", "retain_age"}},
+		{&s.retainSize, "allow-oom", []string{"lib", "remove", "retain_size"}},
+		{&s.retainRest, "allow-oom", []string{"lib", "retain_rest"}},
+		{&s.audit, "allow-oom", []string{"lib", "audit"}},
+	} {
+		var b strings.Builder
+		b.WriteString("#!lua")
+		if p.flags != "" {
+			b.WriteString(" flags=" + p.flags)
+		}
+		b.WriteByte('\n')
+		for _, f := range p.files {
+			text, err := fs.ReadFile(sources, "scripts/"+f+".lua")
+			if err != nil {
+				return s, fmt.Errorf("read script: %w", err)
+			}
+			b.Write(text)
+		}
+		*p.to = goredis.NewScript(b.String())
+	}
+	return s, nil
+}
+
+// repeatAfter is the pause before a call is repeated whose connection broke.
+const repeatAfter = 20 * time.Millisecond
+
+// run runs a script, by its hash or, when the server does not know it, by its
+// text. A call whose connection broke is repeated once: every script answers a
+// repetition the same. The result is an array.
+func (db *DB) run(ctx context.Context, what string, s *goredis.Script, args ...any) ([]any, error) {
+	out, _, err := db.runTwice(ctx, what, s, args...)
+	return out, err
+}
+
+// runTwice is run, and says whether the call was repeated.
+func (db *DB) runTwice(ctx context.Context, what string, s *goredis.Script, args ...any) (out []any, repeated bool, err error) {
+	if db.isClosed() {
+		return nil, false, store.ErrClosed
+	}
+	keys, args := []string{db.keys.prefix}, append([]any{db.clock()}, args...)
+	v, err := s.Run(ctx, db.client, keys, args...).Result()
+	if err != nil && broken(err) && ctx.Err() == nil {
+		t := time.NewTimer(repeatAfter)
+		select {
+		case <-t.C:
+			repeated = true
+			v, err = s.Run(ctx, db.client, keys, args...).Result()
+		case <-ctx.Done():
+			t.Stop()
+		}
+	}
+	if err != nil {
+		return nil, repeated, db.fail(what, refusal(err))
+	}
+	if list, ok := v.([]any); ok {
+		return list, repeated, nil
+	}
+	return []any{v}, repeated, nil
+}
+
+// broken says that the connection broke, so that it is unknown whether the
+// server did what it was asked. Time-outs are not among it: the call has taken
+// long enough.
+func broken(err error) bool {
+	var answered goredis.Error
+	var timedOut interface{ Timeout() bool }
+	switch {
+	case errors.As(err, &answered), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded),
+		errors.Is(err, goredis.ErrClosed), errors.As(err, &timedOut) && timedOut.Timeout():
+		return false
+	}
+	return true
+}
+
+// refusal tells what an answer of the server means for the caller.
+func refusal(err error) error {
+	text := err.Error()
+	for _, r := range []struct {
+		prefix string
+		err    error
+	}{
+		{"PMFENCED", store.ErrFenced},
+		{"PMGONE", fmt.Errorf("%w, or Redis was emptied or restored from an older copy: this start is not registered there any more; restart the router",
+			store.ErrFenced)},
+		{"PMFULL", store.ErrFull},
+		{"OOM", fmt.Errorf("%w; Redis is at its maxmemory: raise it, or lower retention.size", err)},
+		{"NOPERM", fmt.Errorf("%w; docs/redis.md lists what the user must be allowed", err)},
+		{"READONLY", fmt.Errorf("%w; the server is a replica: give the address of the primary", err)},
+	} {
+		if strings.HasPrefix(text, r.prefix) {
+			return r.err
+		}
+	}
+	return err
+}

@@ -1,0 +1,186 @@
+-- What the scripts share. Each script is this text followed by its own.
+--
+-- KEYS[1]  the prefix {pm:NAME}: that every key begins with. The keys below it
+--          are those of keys.go, and so they are all in one slot.
+-- ARGV[1]  the time in microseconds since 1970, or 0 for the server's clock,
+--          which is read once.
+--
+-- Structures (struct.pack, little endian); codec.go reads them:
+--   delivery  RECORD: version, state, settled, flags (1 uncertain, 2 suspect),
+--             epoch, due, started, updated, created, budget, seq, budget_from,
+--             attempts, starts, crashes, count, expanded, then with their
+--             lengths action, event uid, reason, error, call and static. What is
+--             before action is HEAD bytes long and is overwritten in place.
+--   event     EVENT: version, duplicates, received, seq, then with their
+--             lengths the ids of its deliveries and the revision, then the rest.
+--   attempt   number, started, ended, outcome, error, output.
+--
+-- Invariants between scripts:
+--   I1  a delivery that is ready or leased is in q:ACTION and x:open:ACTION;
+--       one that is dead, held or cancelled is in x:STATE:ACTION; every one is
+--       in ds. counts agrees with all of these.
+--   I2  a delivery is in leases exactly while it is leased.
+--   I3  the epoch of a delivery never falls, and no two leases share one.
+--   I4  an event that exists is in evs; its deliveries are those it lists and
+--       those in l:UID. An unfinished or dead delivery has its event.
+local K, call = KEYS[1], redis.call
+local now = tonumber(ARGV[1])
+if now == 0 then
+  local t = call('TIME')
+  now = t[1] * 1000000 + t[2]
+end
+
+local READY, LEASED, DONE, DEAD, HELD, CANCELLED = 1, 2, 3, 4, 5, 6
+local HEAD = 84
+local FIXED = '<BBBBdddddddI4I4I4I4I4I4'
+local TAIL = 'I2c0I2c0I2c0I4c0I4c0I4c0'
+local RECORD = FIXED .. TAIL
+local EVENT = '<BI4ddI4c0I2c0'
+local ATTEMPT = '<I4ddI2c0I4c0I4c0'
+-- What one of these takes in Redis beyond its own bytes: keys, index entries.
+local EVENT_COST, DELIVERY_COST, ATTEMPT_COST = 320, 480, 64
+
+local at = 1
+local function arg()
+  at = at + 1
+  return ARGV[at]
+end
+local function num() return tonumber(arg()) end
+
+-- fence refuses a router whose instance has started anew since, or whose
+-- registration is gone with everything else.
+local function fence(instance, start)
+  local has = call('HGET', K .. 'inst', instance)
+  if not has then return redis.error_reply('PMGONE this start is not registered') end
+  if string.match(has, '^%d+') ~= start then return redis.error_reply('PMFENCED a newer start is registered') end
+end
+
+-- What is summed up over a call and written by finish.
+local grown, moved, wake = 0, {}, false
+
+local function count(state, action, n)
+  local f = state .. ':' .. action
+  moved[f] = (moved[f] or 0) + n
+end
+
+local function finish()
+  for f, n in pairs(moved) do
+    if n ~= 0 and call('HINCRBY', K .. 'counts', f, n) <= 0 then call('HDEL', K .. 'counts', f) end
+  end
+  if grown ~= 0 then call('HINCRBY', K .. 'meta', 'bytes', grown) end
+  if wake then call('PUBLISH', K .. 'wake', '') end
+end
+
+-- new_epoch is larger than any before, also when Redis has lost its last second
+-- in a crash: it follows the clock.
+local function new_epoch()
+  local e = math.max(now, (tonumber(call('HGET', K .. 'meta', 'epoch')) or 0) + 1)
+  call('HSET', K .. 'meta', 'epoch', e)
+  return e
+end
+
+local function head(r)
+  local flags = (r.uncertain and 1 or 0) + (r.suspect and 2 or 0)
+  return struct.pack(FIXED, 1, r.state, r.settled, flags, r.epoch, r.due, r.started, r.updated, r.created, r.budget, r.seq,
+    r.budget_from, r.attempts, r.starts, r.crashes, r.count, r.expanded)
+end
+
+local function whole(r)
+  return head(r) .. struct.pack('<' .. TAIL, #r.action, r.action, #r.event, r.event, #r.reason, r.reason,
+    #r.error, r.error, #r.call, r.call, #r.static, r.static)
+end
+
+-- load reads a delivery, nil if there is none.
+local function load(id)
+  local s = call('GET', K .. 'd:' .. id)
+  if not s then return nil end
+  local r, flags, version = { id = id, raw = s }, 0, 0
+  version, r.state, r.settled, flags, r.epoch, r.due, r.started, r.updated, r.created, r.budget, r.seq,
+    r.budget_from, r.attempts, r.starts, r.crashes, r.count, r.expanded,
+    r.action, r.event, r.reason, r.error, r.call, r.static = struct.unpack(RECORD, s)
+  r.uncertain, r.suspect = flags % 2 == 1, flags >= 2
+  return r
+end
+
+-- save writes what changed in place; all of it when more than the head did.
+local function save(r, all)
+  r.updated = now
+  if all then
+    local s = whole(r)
+    grown = grown + #s - #r.raw
+    r.raw = s
+    call('SET', K .. 'd:' .. r.id, s)
+  else
+    local h = head(r)
+    r.raw = h .. string.sub(r.raw, HEAD + 1)
+    call('SETRANGE', K .. 'd:' .. r.id, 0, h)
+  end
+end
+
+local function group(state)
+  if state == READY or state == LEASED then return 'open' end
+  if state ~= DONE then return state end
+end
+
+local function index(r)
+  local g = group(r.state)
+  if g then call('ZADD', K .. 'x:' .. g .. ':' .. r.action, r.seq, r.id) end
+  if g == 'open' then call('ZADD', K .. 'q:' .. r.action, r.due, r.id) end
+  count(r.state, r.action, 1)
+end
+
+local function unindex(r)
+  local g = group(r.state)
+  if g then call('ZREM', K .. 'x:' .. g .. ':' .. r.action, r.id) end
+  if g == 'open' then call('ZREM', K .. 'q:' .. r.action, r.id) end
+  if r.state == LEASED then call('HDEL', K .. 'leases', r.id) end
+  count(r.state, r.action, -1)
+end
+
+-- move changes the state; r.due must be set before.
+local function move(r, to)
+  if group(r.state) == 'open' and group(to) == 'open' then
+    if r.state == LEASED and to ~= LEASED then call('HDEL', K .. 'leases', r.id) end
+    count(r.state, r.action, -1)
+    r.state = to
+    count(to, r.action, 1)
+    call('ZADD', K .. 'q:' .. r.action, r.due, r.id)
+  else
+    unindex(r)
+    r.state = to
+    index(r)
+  end
+end
+
+-- history adds an attempt, or puts it in place of the last one.
+local function history(r, replace, number, started, ended, outcome, err, output)
+  local s = struct.pack(ATTEMPT, number, started, ended, #outcome, outcome, #err, err, #output, output)
+  grown = grown + #s + ATTEMPT_COST
+  if replace then
+    grown = grown - #call('LINDEX', K .. 'h:' .. r.id, -1) - ATTEMPT_COST
+    call('LSET', K .. 'h:' .. r.id, -1, s)
+  else
+    call('RPUSH', K .. 'h:' .. r.id, s)
+  end
+end
+
+-- read_delivery takes a new delivery from the arguments; codec.go writes them.
+local function read_delivery(event)
+  local r = {
+    id = arg(), state = num(), action = arg(), reason = arg(), error = arg(), created = num(), budget = num(),
+    budget_from = num(), attempts = num(), starts = num(), crashes = num(), suspect = arg() == '1',
+    count = num(), expanded = num(), call = arg(), static = arg(),
+  }
+  r.event, r.settled, r.uncertain, r.epoch, r.started, r.due, r.updated = event, 1, false, 0, 0, now, now
+  return r
+end
+
+local function insert(r, seq)
+  r.seq = seq
+  local s = whole(r)
+  grown = grown + #s + DELIVERY_COST
+  call('SET', K .. 'd:' .. r.id, s)
+  call('ZADD', K .. 'ds', seq, r.id)
+  index(r)
+  wake = wake or r.state == READY
+end
