@@ -77,8 +77,8 @@ func Serve(a Action) {
 		fmt.Fprintf(os.Stderr, "%s %s: %s\n\n"+
 			"This is a plugin of pointsman, which starts it by itself. Name it in pointsman.yaml:\n\n"+
 			"    actions:\n      - {name: %s, plugin: %s, sha256: ...}\n\n"+
-			"To see its settings and parameters: pointsman plugins describe %s\n",
-			d.Name, d.Version, d.Summary, d.Name, os.Args[0], os.Args[0])
+			"To see its settings and parameters: %s describe\nTo try it: pointsman plugins test %s\n",
+			d.Name, d.Version, d.Summary, d.Name, os.Args[0], os.Args[0], os.Args[0])
 		os.Exit(1)
 	}
 	s := NewServer(a)

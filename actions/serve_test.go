@@ -46,7 +46,7 @@ func serve(t *testing.T, args ...string) (stdout, stderr string, code int) {
 func TestByHand(t *testing.T) {
 	t.Parallel()
 	out, errs, code := serve(t)
-	if out != "" || code != 1 || !strings.HasPrefix(errs, "nothing 0.1.0: Do nothing.\n") || !strings.Contains(errs, "pointsman plugins describe ") {
+	if out != "" || code != 1 || !strings.HasPrefix(errs, "nothing 0.1.0: Do nothing.\n") || !strings.Contains(errs, "pointsman plugins test ") {
 		t.Errorf("exit %d\n%s\n%s", code, out, errs)
 	}
 }

@@ -5,11 +5,14 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -154,6 +157,28 @@ func TestPluginInGo(t *testing.T) {
 	}
 }
 
+// What the report ends with can be put in a configuration.
+func TestReportSaysWhatToConfigure(t *testing.T) {
+	t.Parallel()
+	dir := wake(t)
+	r := pointsman(t, "plugins", "test", filepath.Join(dir, "wake"))
+	if r.code != 1 || !strings.Contains(r.stdout, "\nFAILED   has schemas that compile and take the options: the settings to try it with do not fit") {
+		t.Errorf("without its settings: exit code %d, %s", r.code, r.stdout)
+	}
+	_, yaml, ok := strings.Cut(r.stdout, "\nactions:\n")
+	if !ok {
+		t.Fatal(r.stdout)
+	}
+	config := filepath.Join(dir, "new.yaml")
+	text := "rules: []\nactions:\n" + yaml + "    settings: {broadcast: \"127.0.0.1:9\"}\n"
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if r := pointsman(t, "check", "--strict", "-c", config); r.code != 0 {
+		t.Errorf("%s\n%s", text, r.stdout)
+	}
+}
+
 // Another file under the name is refused, at the place that names it.
 func TestChangedPluginIsRefused(t *testing.T) {
 	t.Parallel()
@@ -196,6 +221,80 @@ func TestConstantParametersAreChecked(t *testing.T) {
 			t.Errorf("exit code %d, want %q in %s", r.code, want, r.stdout)
 		}
 	}
+}
+
+// What a rule computes for an executable is checked too, when an event comes: a
+// delivery that cannot be run is there to be seen, and was not run.
+func TestComputedParametersAreChecked(t *testing.T) {
+	t.Parallel()
+	dir := wake(t)
+	config := filepath.Join(dir, "pointsman.yaml")
+	text, err := os.ReadFile(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text = fmt.Appendf(text, "listen: %s\nadmin: {listen: %s}\n", freePort(t), freePort(t))
+	if err := os.WriteFile(config, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	path, err := build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	serve := exec.Command(path, "serve", "-c", config)
+	var log bytes.Buffer
+	serve.Stderr = &log
+	if err := serve.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = serve.Process.Signal(syscall.SIGTERM)
+		if err := serve.Wait(); err != nil || t.Failed() {
+			t.Errorf("serve: %v\n%s", err, log.String())
+		}
+	}()
+	send := func(mac string) result {
+		return pointsman(t, "send", "-c", config, "--type", "net.host.down", "--source", "probe", "--data", `{"spare_mac": `+mac+`}`)
+	}
+	for end := time.Now().Add(20 * time.Second); send("17").code != 0; {
+		if time.Now().After(end) {
+			t.Fatal("the router takes no event")
+		}
+	}
+	if r := send(`"02:00:00:00:00:01"`); r.code != 0 {
+		t.Fatal(r.stderr)
+	}
+	type delivery struct {
+		State    string
+		Attempts int
+		Error    string
+	}
+	for end := time.Now().Add(20 * time.Second); ; {
+		r := pointsman(t, "deliveries", "list", "-c", config, "-o", "json")
+		var got []delivery
+		if err := json.Unmarshal([]byte(r.stdout), &got); err != nil {
+			t.Fatalf("%v: %s%s", err, r.stdout, r.stderr)
+		}
+		if len(got) == 2 && got[0].State == "done" && got[0].Attempts == 1 {
+			if d := got[1]; d.State != "dead" || d.Attempts != 0 || !strings.Contains(d.Error, "params.mac: got number, want string") {
+				t.Errorf("got %+v", d)
+			}
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("got %+v", got)
+		}
+	}
+}
+
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
 }
 
 // The page for authors shows the example, word for word.

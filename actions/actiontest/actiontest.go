@@ -39,7 +39,7 @@ type Options = conformance.Options
 // configured yet.
 type Check = conformance.Check
 
-// ErrSkipped means: the check does not apply to this plugin.
+// ErrSkipped means that a check was not made; the error that wraps it says why.
 var ErrSkipped = conformance.ErrSkipped
 
 // Checks returns the suite for these options.

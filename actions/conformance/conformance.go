@@ -53,7 +53,7 @@ func (o Options) Resolve() Options {
 	return o
 }
 
-// ErrSkipped means: the check was not made; the error that wraps it says why.
+// ErrSkipped means that a check was not made; the error that wraps it says why.
 var ErrSkipped = errors.New("skipped")
 
 // Check is one question to a plugin that has just been started and was not
@@ -121,9 +121,9 @@ func Stream(ctx context.Context, c actionv1.ActionServiceClient, stop <-chan str
 	}
 	switch _, err := s.Recv(); {
 	case err == nil:
-		return nil, errors.New("after the router closed its side the stream went on, want its plain end")
+		return nil, errors.New("after the last result came another message")
 	case !errors.Is(err, io.EOF):
-		return nil, fmt.Errorf("after the router closed its side the stream did not plainly end: %w", err)
+		return nil, fmt.Errorf("after the router closed its side the stream did not end plainly: %w", err)
 	}
 	out := make([]*actionv1.RunResponse, len(runs))
 	for i, r := range runs {

@@ -24,15 +24,15 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.err }
 
-// Crashed says that the plugin's process died, or had to be killed, while the run was
-// open. What the run did is not known. The process and everything it started
+// Crashed says that the plugin's process died, or had to be killed, while the
+// run was open. What the run did is not known. The process and everything it started
 // are gone.
 func (e *Error) Crashed() bool { return e.kind == kindCrashed }
 
 // Unavailable says that the run was never sent to the plugin. It did nothing.
 func (e *Error) Unavailable() bool { return e.kind == kindUnavailable }
 
-// Timeout says that the run was cancelled, by its deadline or by a person, and the plugin
-// gave no result within the grace period. The plugin was stopped, and is gone
+// Timeout says that the run was cancelled, by its deadline or by a person, and
+// the plugin gave no result within the grace period. The plugin was stopped, and is gone
 // with everything it started.
 func (e *Error) Timeout() bool { return e.kind == kindTimeout }

@@ -16,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -46,7 +47,10 @@ func TestMain(m *testing.M) {
 }
 
 // fake is the plugin under test; params say what to do.
-type fake struct{ name string }
+type fake struct {
+	name      string
+	described atomic.Int64
+}
 
 type order struct {
 	Do   string `json:"do"`
@@ -56,6 +60,7 @@ type order struct {
 }
 
 func (f *fake) Describe() actions.Description {
+	f.described.Add(1)
 	return actions.Description{
 		Name: "fake", Version: "1.2.3", Summary: "a test",
 		SettingsSchema: json.RawMessage(`{"type":"object","additionalProperties":false,"properties":{"greeting":{"type":"string"}}}`),
@@ -83,6 +88,8 @@ func (f *fake) Run(ctx context.Context, req *actions.Request) (*actions.Result, 
 		return &actions.Result{Output: o.Text}, nil
 	case "pid":
 		return &actions.Result{Output: strconv.Itoa(os.Getpid())}, nil
+	case "described":
+		return &actions.Result{Output: strconv.FormatInt(f.described.Load(), 10)}, nil
 	case "fail":
 		return &actions.Result{Output: "half"}, actions.RetryAfter(errors.New("busy"), 7*time.Second)
 	case "permanent":
@@ -172,6 +179,14 @@ func servePlugin(name string) {
 		os.Exit(4)
 	case "unary":
 		serveUnary()
+	case "wire":
+		serveWire()
+	case "future", "both":
+		serveVersions(name)
+	case "no-configure":
+		serveParts(true, false)
+	case "no-stream":
+		serveParts(false, true)
 	default:
 		actions.Serve(&fake{name: name})
 	}
@@ -204,7 +219,8 @@ func testConfig(log *slog.Logger) host.Config {
 	return host.Config{
 		Log: log,
 		Bundled: map[string]actions.Description{
-			"fake": desc, "two": desc, "unary": desc, "exit": desc, "dry": (&fake{"dry"}).Describe(),
+			"fake": desc, "two": desc, "unary": desc, "exit": desc, "dry": (&fake{name: "dry"}).Describe(),
+			"wire": desc, "future": desc, "both": desc, "no-configure": desc, "no-stream": desc,
 		},
 		CancelGrace: 300 * time.Millisecond,
 	}

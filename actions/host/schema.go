@@ -136,10 +136,6 @@ func explain(k jsonschema.ErrorKind) string {
 		return fmt.Sprintf("does not match pattern %q", k.Want)
 	case *schemakind.Format:
 		return "is not a valid " + k.Want
-	case *schemakind.ContentEncoding:
-		return "is not encoded as " + k.Want
-	case *schemakind.ContentMediaType:
-		return "is not of media type " + k.Want
 	case *schemakind.Minimum:
 		return "must be at least " + number(k.Want)
 	case *schemakind.Maximum:

@@ -180,21 +180,83 @@ func TestSweep(t *testing.T) {
 	}
 }
 
+// With the health service and, in a plugin that has none, by Describe.
 func TestFrozenPluginIsReplaced(t *testing.T) {
 	t.Parallel()
-	b := setup(t, func(c *host.Config) {
-		c.HealthEvery, c.HealthDeadline = 200*time.Millisecond, 200*time.Millisecond
-	}, modes()["stream"])
+	for name, spec := range modes() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t, func(c *host.Config) {
+				c.HealthEvery, c.HealthDeadline = 200*time.Millisecond, 500*time.Millisecond
+			}, spec)
+			pid := b.pid(t, "0")
+			if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+				t.Fatal(err)
+			}
+			_, err := b.Run(b.ctx, "a", request("1", order{Do: "echo"}))
+			if isKind(err) != "crashed" || !strings.Contains(err.Error(), "no sign of life") {
+				t.Errorf("got %v", err)
+			}
+			if b.pid(t, "2") == pid || alive(pid) {
+				t.Error("not replaced")
+			}
+		})
+	}
+}
+
+// A plugin without the health service is asked Describe, and lives.
+func TestHealthByDescribe(t *testing.T) {
+	t.Parallel()
+	b := setup(t, func(c *host.Config) { c.HealthEvery = 10 * time.Millisecond }, modes()["unary"])
 	pid := b.pid(t, "0")
-	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
+	asked := func() int {
+		n, err := strconv.Atoi(b.do(t, "1", order{Do: "described"}).GetOutput())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
 	}
-	_, err := b.Run(b.ctx, "a", request("1", order{Do: "echo"}))
-	if isKind(err) != "crashed" || !strings.Contains(err.Error(), "no sign of life") {
-		t.Errorf("got %v", err)
+	first := asked()
+	until(t, 10*time.Second, "Describe asked", func() bool { return asked() >= first+5 })
+	if b.pid(t, "2") != pid {
+		t.Error("the plugin was replaced")
 	}
-	if b.pid(t, "2") == pid || alive(pid) {
-		t.Error("not replaced")
+}
+
+// Runs that are open when the time of Close is over have crashed, and nothing of
+// them goes on.
+func TestCloseWithOpenRuns(t *testing.T) {
+	t.Parallel()
+	for name, spec := range modes() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t, nil, spec)
+			pid := b.pid(t, "0")
+			file := filepath.Join(t.TempDir(), "open")
+			results := make(chan error, 2)
+			for _, id := range []string{"1", "2"} {
+				go func() {
+					_, err := b.Run(b.ctx, "a", request(id, order{Do: "stubborn", File: file + id}))
+					results <- err
+				}()
+			}
+			until(t, 10*time.Second, "runs open", func() bool {
+				_, err1 := os.Stat(file + "1")
+				_, err2 := os.Stat(file + "2")
+				return err1 == nil && err2 == nil
+			})
+			ctx, cancel := context.WithCancel(b.ctx)
+			cancel()
+			b.Close(ctx)
+			if alive(pid) {
+				t.Error("the plugin still runs")
+			}
+			for range 2 {
+				if err := <-results; isKind(err) != "crashed" || !strings.Contains(err.Error(), "the router stopped") {
+					t.Errorf("got %v", err)
+				}
+			}
+		})
 	}
 }
 
