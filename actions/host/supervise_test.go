@@ -193,6 +193,10 @@ func TestFrozenPluginIsReplaced(t *testing.T) {
 			if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 				t.Fatal(err)
 			}
+			until(t, 5*time.Second, "plugin frozen", func() bool {
+				stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+				return strings.Contains(string(stat), ") T ")
+			})
 			_, err := b.Run(b.ctx, "a", request("1", order{Do: "echo"}))
 			if isKind(err) != "crashed" || !strings.Contains(err.Error(), "no sign of life") {
 				t.Errorf("got %v", err)

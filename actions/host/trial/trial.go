@@ -212,7 +212,7 @@ func (t *trial) environment(ctx context.Context) (string, error) {
 	for _, kv := range strings.Split(strings.TrimRight(string(env), "\x00"), "\x00") {
 		name, _, _ := strings.Cut(kv, "=")
 		names = append(names, name)
-		if !promised(name) {
+		if !promised(name) && !slices.Contains(t.cfg.Spec.Env, kv) {
 			return "", fmt.Errorf("it got the variable %s, which was not promised", name)
 		}
 	}
