@@ -129,6 +129,7 @@ type served struct {
 	events, admin string
 	token         string
 	exited        chan error
+	begun         time.Time
 	ready         time.Duration // from its start until it was ready
 
 	mu  sync.Mutex
@@ -140,16 +141,8 @@ func (s *site) serve() *served {
 	s.t.Helper()
 	r := s.launch()
 	r.until("ready", func() bool { return r.readiness().OK })
-	r.ready = time.Since(r.begun())
+	r.ready = time.Since(r.begun)
 	return r
-}
-
-func (r *served) begun() time.Time {
-	info, err := os.Stat(fmt.Sprintf("/proc/%d", r.cmd.Process.Pid))
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	return info.ModTime()
 }
 
 // launch starts a router and waits until it listens.
@@ -160,6 +153,7 @@ func (s *site) launch() *served {
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	r.begun = time.Now()
 	if err := r.cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}
