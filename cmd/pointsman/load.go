@@ -13,6 +13,7 @@ import (
 	"github.com/pointsman/pointsman/actions"
 	"github.com/pointsman/pointsman/actions/host"
 	"github.com/pointsman/pointsman/plugins/exec"
+	"github.com/pointsman/pointsman/plugins/http"
 	"github.com/pointsman/pointsman/plugins/log"
 	"github.com/pointsman/pointsman/router"
 	"github.com/pointsman/pointsman/router/config"
@@ -25,6 +26,7 @@ func bundled() map[string]actions.Action {
 	logger := actions.Logger()
 	return map[string]actions.Action{
 		"exec": exec.New(),
+		"http": http.New(),
 		"log":  log.New(logger),
 	}
 }
