@@ -57,6 +57,8 @@ type loaded struct {
 	// why the others did not.
 	described map[string]actions.Description
 	broken    map[string]error
+	// hooks are the compiled webhook sources.
+	hooks map[string]*rules.Translator
 }
 
 // loadConfig reads pointsman.yaml.
@@ -71,6 +73,7 @@ func load(ctx context.Context, cfg *config.Config, h *host.Host, ask bool) (*loa
 	l := &loaded{
 		cfg: cfg, specs: specs(cfg),
 		described: make(map[string]actions.Description), broken: make(map[string]error),
+		hooks: make(map[string]*rules.Translator),
 	}
 	if ask {
 		l.describe(ctx, h)
@@ -85,6 +88,17 @@ func load(ctx context.Context, cfg *config.Config, h *host.Host, ask bool) (*loa
 		byName[a.Name] = rules.Action{CheckParams: func(params json.RawMessage) error {
 			return h.ValidateParams(spec, params)
 		}}
+	}
+	for _, src := range cfg.Sources {
+		if src.Type != config.Webhook {
+			continue
+		}
+		tr, err := rules.NewTranslator(src.Translation)
+		if err != nil { // config.Load has compiled it before
+			problems = append(problems, cfg.Problem(src.Pos, "source %q: %v", src.Name, err))
+			continue
+		}
+		l.hooks[src.Name] = tr
 	}
 	fsys, patterns := cfg.RulesFS()
 	var err error
