@@ -31,8 +31,12 @@ type Translation struct {
 func (t *Translation) Expressions() []TranslationKey {
 	return []TranslationKey{
 		{"each", &t.Each},
-		{"event.type", &t.Type}, {"event.source", &t.Source}, {"event.id", &t.ID},
-		{"event.subject", &t.Subject}, {"event.time", &t.Time}, {"event.data", &t.Data},
+		{"event.type", &t.Type},
+		{"event.source", &t.Source},
+		{"event.id", &t.ID},
+		{"event.subject", &t.Subject},
+		{"event.time", &t.Time},
+		{"event.data", &t.Data},
 	}
 }
 
@@ -73,7 +77,7 @@ func (e *RequestError) Error() string {
 
 func (e *RequestError) Unwrap() error { return e.Err }
 
-// ErrTooManyItems: Each yields more items than allowed.
+// ErrTooManyItems is wrapped when Each yields more items than allowed.
 var ErrTooManyItems = errors.New("there are more items than a request may have")
 
 // Request is what a webhook sent.

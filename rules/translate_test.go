@@ -3,6 +3,7 @@ package rules_test
 import (
 	"encoding/json"
 	"errors"
+	"os"
 	"strings"
 	"testing"
 
@@ -29,7 +30,8 @@ func TestTranslate(t *testing.T) {
 		want string // the events as JSON, ids that are made here as "*"
 	}{
 		"defaults": {
-			rules.Translation{Type: `"a.b"`}, ` {"n": 12345678901234567890, "é": [1.50]} `,
+			rules.Translation{Type: `"a.b"`},
+			` {"n": 12345678901234567890, "é": [1.50]} `,
 			`[{"specversion":"1.0","id":"*","source":"pointsman:/hooks/hook","type":"a.b","datacontenttype":"application/json","data":{"n": 12345678901234567890, "é": [1.50]}}]`,
 		},
 		"all": {
@@ -41,11 +43,13 @@ func TestTranslate(t *testing.T) {
 			`[{"specversion":"1.0","id":"17","source":"urn:ams1","type":"x.up","datacontenttype":"application/json","subject":"eth1","time":"2026-11-23T12:00:00Z","data":{"only":[true,null]}}]`,
 		},
 		"nothing leaves the default": {
-			rules.Translation{Type: `"t"`, Source: "body.s", Subject: "body.s", Time: "body.t", ID: "body.id"}, `{"id": "1"}`,
+			rules.Translation{Type: `"t"`, Source: "body.s", Subject: "body.s", Time: "body.t", ID: "body.id"},
+			`{"id": "1"}`,
 			`[{"specversion":"1.0","id":"1","source":"pointsman:/hooks/hook","type":"t","datacontenttype":"application/json","data":{"id": "1"}}]`,
 		},
 		"each": {
-			rules.Translation{Each: "body.list", Type: `"t"`, ID: "item.id", Subject: "body.s"}, `{"s": "sub", "list": [{"id": "1"}, {"id": "2"}]}`,
+			rules.Translation{Each: "body.list", Type: `"t"`, ID: "item.id", Subject: "body.s"},
+			`{"s": "sub", "list": [{"id": "1"}, {"id": "2"}]}`,
 			`[{"specversion":"1.0","id":"1","source":"pointsman:/hooks/hook","type":"t","datacontenttype":"application/json","subject":"sub","data":{"id":"1"}},` +
 				`{"specversion":"1.0","id":"2","source":"pointsman:/hooks/hook","type":"t","datacontenttype":"application/json","subject":"sub","data":{"id":"2"}}]`,
 		},
@@ -195,4 +199,34 @@ func FuzzTranslate(f *testing.F) {
 			}
 		}
 	})
+}
+
+// The first example of docs/webhooks.md.
+func TestDocumentedTranslation(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../docs/webhooks.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := strings.Split(string(page), "```json\n")
+	if len(blocks) != 3 {
+		t.Fatalf("%d blocks of JSON", len(blocks)-1)
+	}
+	body, _, _ := strings.Cut(blocks[1], "```")
+	want, _, _ := strings.Cut(blocks[2], "```")
+	tr, err := rules.NewTranslator(rules.Translation{Name: "tickets", Type: `"ticket." + body.action`, ID: "body.delivery", Subject: "body.ticket.queue"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	evs, err := tr.Events(rules.Request{Body: []byte(body)}, rules.Limits{}, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ev, err := rules.ParseEvent([]byte(want), rules.Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !rules.Same(ev, evs[0]) {
+		t.Errorf("%s", evs[0].JSON())
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/pointsman/pointsman/actions"
+	actionv1 "github.com/pointsman/pointsman/actions/proto/pointsman/action/v1"
 	"github.com/pointsman/pointsman/plugins/http"
 )
 
@@ -101,5 +102,14 @@ func TestTheDialledAddressIsChecked(t *testing.T) {
 		if err := http.CheckDial(tc.url, tc.allow, tc.address); (err == nil) != tc.ok {
 			t.Errorf("%s %v dials %s: %v", tc.url, tc.allow, tc.address, err)
 		}
+	}
+}
+
+func TestNamesAreDialled(t *testing.T) {
+	t.Parallel()
+	tg := newTarget(t, nil)
+	url := strings.Replace(tg.URL, "http://127.0.0.1", "HTTP://LocalHost", 1) + "/x"
+	if res := start(t, url, "").Run(t.Context(), "null"); res.GetStatus() != actionv1.Status_STATUS_DONE || tg.last(t).URI != "/x" {
+		t.Errorf("%v", res)
 	}
 }

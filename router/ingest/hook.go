@@ -112,7 +112,8 @@ func (h *Handler) translate(w http.ResponseWriter, r *http.Request, hook *Hook) 
 	}
 	media := mediaType(contentType)
 	form := media == "application/x-www-form-urlencoded"
-	if !form && media != "" && media != "application/json" && !(strings.HasPrefix(media, "application/") && strings.HasSuffix(media, "+json")) {
+	isJSON := media == "" || media == "application/json" || strings.HasPrefix(media, "application/") && strings.HasSuffix(media, "+json")
+	if !form && !isJSON {
 		return nil, unsupported("webhooks are taken as application/json or application/x-www-form-urlencoded")
 	}
 	if media != "" && !utf8Charset(contentType) {
