@@ -64,6 +64,28 @@ func TestAlertmanagerExample(t *testing.T) {
 	}
 }
 
+// What was taken before a restart is a duplicate after it.
+func TestWebhookIsRememberedOverARestart(t *testing.T) {
+	t.Parallel()
+	l := startAlertmanagerExample(t)
+	group, err := os.ReadFile("../../examples/alertmanager/events/group.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	auth := "Authorization: Bearer " + alertmanagerToken
+	for _, want := range []string{`"duplicate":false`, `"duplicate":true`} {
+		if status, body := l.post("/hooks/alertmanager", string(group), auth); status != http.StatusAccepted || strings.Count(body, want) != 2 {
+			t.Errorf("%d %s, want %s", status, body, want)
+		}
+		l.until("both deliveries are done", func() bool { return len(l.deliveries("done")) == 2 })
+		l.stop()
+		l = startLive(t, l.dir, "ALERTMANAGER_TOKEN="+alertmanagerToken)
+	}
+	if all := l.deliveries(""); len(all) != 2 {
+		t.Errorf("%v", all)
+	}
+}
+
 // A sender's mistakes change nothing, and a reload takes the sources as a whole.
 func TestReloadTakesSources(t *testing.T) {
 	t.Parallel()

@@ -62,13 +62,15 @@ func startLive(t *testing.T, dir string, env ...string) *live {
 		t.Fatal(err)
 	}
 	config := filepath.Join(dir, "pointsman.yaml")
-	f, err := os.OpenFile(config, os.O_APPEND|os.O_WRONLY, 0)
+	text, err := os.ReadFile(config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = f.WriteString("listen: 127.0.0.1:0\nadmin: {listen: 127.0.0.1:0}\n")
-	if err2 := f.Close(); err != nil || err2 != nil {
-		t.Fatal(err, err2)
+	const ports = "listen: 127.0.0.1:0\nadmin: {listen: 127.0.0.1:0}\n"
+	if !strings.HasSuffix(string(text), ports) { // not started here before
+		if err := os.WriteFile(config, append(text, ports...), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	l := &live{t: t, dir: dir, done: make(chan struct{})}
 	l.cmd = exec.Command(binary, "serve", "-c", config)
@@ -90,11 +92,11 @@ func startLive(t *testing.T, dir string, env ...string) *live {
 	case <-time.After(liveTime):
 		t.Fatalf("serve does not listen\n%s", l.log())
 	}
-	text, err := os.ReadFile(filepath.Join(dir, "pointsman-data", "admin-token"))
+	token, err := os.ReadFile(filepath.Join(dir, "pointsman-data", "admin-token"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.token = strings.TrimSpace(string(text))
+	l.token = strings.TrimSpace(string(token))
 	l.until("the router is ready", func() bool {
 		status, _ := l.get("/readyz")
 		return status == http.StatusOK
