@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Checks and tests every example with bin/pointsman. One that has to be built
 # first has a prepare.sh; when that exits 77, what its plugins need is not
-# installed, and they are left out.
+# installed, and they are left out. What an example's configuration takes from
+# the environment is in its example.env.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 shopt -s nullglob
@@ -17,6 +18,13 @@ for file in examples/*/pointsman.yaml; do
 		*) exit "$code" ;;
 		esac
 	fi
-	bin/pointsman check -c "$file" "${options[@]}"
-	bin/pointsman test -c "$file"
+	(
+		if [ -f "$folder/example.env" ]; then
+			set -a
+			# shellcheck source=/dev/null
+			. "$folder/example.env"
+		fi
+		bin/pointsman check -c "$file" "${options[@]}"
+		bin/pointsman test -c "$file"
+	)
 done

@@ -13,6 +13,7 @@ import (
 	"github.com/pointsman/pointsman/actions"
 	"github.com/pointsman/pointsman/actions/host"
 	"github.com/pointsman/pointsman/plugins/exec"
+	"github.com/pointsman/pointsman/plugins/http"
 	"github.com/pointsman/pointsman/plugins/log"
 	"github.com/pointsman/pointsman/router"
 	"github.com/pointsman/pointsman/router/config"
@@ -25,6 +26,7 @@ func bundled() map[string]actions.Action {
 	logger := actions.Logger()
 	return map[string]actions.Action{
 		"exec": exec.New(),
+		"http": http.New(),
 		"log":  log.New(logger),
 	}
 }
@@ -55,6 +57,8 @@ type loaded struct {
 	// why the others did not.
 	described map[string]actions.Description
 	broken    map[string]error
+	// hooks are the compiled webhook sources.
+	hooks map[string]*rules.Translator
 }
 
 // loadConfig reads pointsman.yaml.
@@ -69,6 +73,7 @@ func load(ctx context.Context, cfg *config.Config, h *host.Host, ask bool) (*loa
 	l := &loaded{
 		cfg: cfg, specs: specs(cfg),
 		described: make(map[string]actions.Description), broken: make(map[string]error),
+		hooks: make(map[string]*rules.Translator),
 	}
 	if ask {
 		l.describe(ctx, h)
@@ -83,6 +88,17 @@ func load(ctx context.Context, cfg *config.Config, h *host.Host, ask bool) (*loa
 		byName[a.Name] = rules.Action{CheckParams: func(params json.RawMessage) error {
 			return h.ValidateParams(spec, params)
 		}}
+	}
+	for _, src := range cfg.Sources {
+		if src.Type != config.Webhook {
+			continue
+		}
+		tr, err := rules.NewTranslator(src.Translation)
+		if err != nil { // config.Load has compiled it before
+			problems = append(problems, cfg.Problem(src.Pos, "source %q: %v", src.Name, err))
+			continue
+		}
+		l.hooks[src.Name] = tr
 	}
 	fsys, patterns := cfg.RulesFS()
 	var err error

@@ -34,7 +34,7 @@ func (a *app) serveCmd() *cobra.Command {
 		Use:   "serve",
 		Short: "Run the router until SIGTERM",
 		Long: "Run the router. Logs go to stderr, as JSON when it is not a terminal. SIGHUP loads the configuration's\n" +
-			"rules and actions again, as a whole or not at all. SIGTERM and SIGINT stop it: nothing is accepted any\n" +
+			"rules, sources and actions again, as a whole or not at all. SIGTERM and SIGINT stop it: nothing is accepted any\n" +
 			"more, running actions get shutdown_grace, what they do not finish is run after the next start.\n" +
 			"Exits 3 when the configuration is not valid or the store may not be used.",
 		Example: "  pointsman serve\n  pointsman serve -c /etc/pointsman/pointsman.yaml",
@@ -218,6 +218,7 @@ func (s *server) tryReload(ctx context.Context) error {
 	if err := s.router.Reload(ctx, setup); err != nil {
 		return errors.Join(err, s.host.Replace(old.specs))
 	}
+	s.events.SetSources(ingestSources(l))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.cfg, s.loaded, s.reloaded = cfg, l, time.Now()
@@ -280,6 +281,7 @@ func (s *server) mayUse(ctx context.Context) error {
 // listen opens both listeners. stop closes them and waits for their handlers.
 func (s *server) listen(metrics *router.Metrics, reg *prometheus.Registry, token string) (stop func(), err error) {
 	s.events = s.newIngest(metrics)
+	s.events.SetSources(ingestSources(s.view()))
 	publicLn, err := net.Listen("tcp", s.cfg.Listen)
 	if err != nil {
 		return nil, fmt.Errorf("listen: %w", err)

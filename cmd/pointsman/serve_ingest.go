@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/pointsman/pointsman/router"
+	"github.com/pointsman/pointsman/router/config"
 	"github.com/pointsman/pointsman/router/ingest"
 	"github.com/pointsman/pointsman/rules"
 )
@@ -15,9 +16,47 @@ func (s *server) newIngest(metrics *router.Metrics) *ingest.Handler {
 		Accept: func(ctx context.Context, from router.Origin, evs []*rules.Event) ([]router.Result, error) {
 			return s.router.Accept(ctx, from, evs)
 		},
-		Dedup: c.Events.Dedup, Origins: c.Events.Origins,
 		Body: c.Limits.Body, BatchBody: c.Limits.BatchBody, Batch: c.Limits.Batch, Depth: c.Limits.Depth,
 		Rejected: func(source string) { metrics.Events.WithLabelValues(source, router.EventRejected).Inc() },
 		Log:      s.log,
 	})
+}
+
+// ingestSources are the sources of a configuration as the public handler takes
+// them.
+func ingestSources(l *loaded) ingest.Sources {
+	c := l.cfg
+	out := ingest.Sources{Events: ingest.Events{
+		Auth: ingestAuth(c.Events.Auth), Dedup: c.Events.Dedup, Origins: c.Events.Origins,
+	}}
+	for _, src := range c.Sources {
+		if tr := l.hooks[src.Name]; tr != nil {
+			out.Hooks = append(out.Hooks, ingest.Hook{
+				Name: src.Name, Auth: ingestAuth(src.Auth), Dedup: src.Dedup, Body: src.Body, Translator: tr,
+			})
+		}
+	}
+	return out
+}
+
+// ingestAuth is the one place where secrets of senders leave the configuration.
+func ingestAuth(a config.Auth) ingest.Auth {
+	switch a.Kind {
+	case config.AuthHMAC:
+		h := ingest.HMACConfig{Header: a.Header, Algorithm: a.Algorithm, Encoding: a.Encoding, Prefix: a.Prefix}
+		for _, s := range a.Secrets {
+			h.Secrets = append(h.Secrets, s.Reveal())
+		}
+		return ingest.HMAC(h)
+	case config.AuthBearer:
+		return ingest.Bearer(a.Token.Reveal(), a.Query)
+	case config.AuthBasic:
+		return ingest.Basic(a.User, a.Password.Reveal())
+	case config.AuthToken:
+		return ingest.Token(a.Header, a.Token.Reveal())
+	case config.AuthNone:
+		return ingest.Auth{}
+	}
+	// A kind that nobody wrote code for lets nobody in: no signature fits.
+	return ingest.HMAC(ingest.HMACConfig{Header: "Authorization"})
 }

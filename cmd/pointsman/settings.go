@@ -28,6 +28,10 @@ type settings struct {
 		Listen string `yaml:"listen"`
 		Token  string `yaml:"token"`
 	} `yaml:"admin"`
+	Events struct {
+		// Auth is a word or a mapping.
+		Auth yaml.Node `yaml:"auth"`
+	} `yaml:"events"`
 	DataDir  string         `yaml:"data_dir"`
 	RuleGlob []string       `yaml:"rules"`
 	TLS      map[string]any `yaml:"tls"`
@@ -131,6 +135,19 @@ func (s *settings) AdminToken() (string, error) {
 		return "", nil
 	}
 	return strings.TrimSpace(string(text)), err
+}
+
+func (s *settings) EventsToken() (string, error) {
+	if s.Events.Auth.Kind != yaml.MappingNode {
+		return "", nil
+	}
+	var auth struct {
+		Bearer string `yaml:"bearer"`
+	}
+	if err := s.Events.Auth.Decode(&auth); err != nil {
+		return "", errors.New("events.auth is not as it should be (pointsman check says why)") // the error may quote the file
+	}
+	return s.expand(auth.Bearer)
 }
 
 func (s *settings) Rules() (*rules.Ruleset, error) {

@@ -19,6 +19,9 @@ type configuration interface {
 	// AdminToken is admin.token or, without one, the token that serve left in
 	// data_dir; empty when there is neither.
 	AdminToken() (string, error)
+	// EventsToken is the bearer token of POST /events; empty when it asks for
+	// none, or for another proof.
+	EventsToken() (string, error)
 	// Rules loads the rule files.
 	Rules() (*rules.Ruleset, error)
 }
@@ -56,18 +59,24 @@ func (a *app) adminTarget() (base, token string, err error) {
 	return base, token, err
 }
 
-// eventsTarget resolves where send delivers to.
+// eventsTarget resolves where send delivers to and with which token, as
+// adminTarget does.
 func (a *app) eventsTarget() (base, token string, err error) {
-	base = first(a.url, a.env("POINTSMAN_URL"))
-	if base == "" {
+	base, token = first(a.url, a.env("POINTSMAN_URL")), a.env("POINTSMAN_EVENTS_TOKEN")
+	if base == "" || token == "" {
 		c, err := a.config()
 		if err != nil {
 			return "", "", err
 		}
-		base = c.EventsURL()
+		base = first(base, c.EventsURL())
+		if token == "" {
+			if token, err = c.EventsToken(); err != nil {
+				return "", "", exitf(exitCannotRun, "find the token of POST /events: %w (POINTSMAN_EVENTS_TOKEN sets another)", err)
+			}
+		}
 	}
 	base, err = checkURL(base)
-	return base, a.env("POINTSMAN_EVENTS_TOKEN"), err
+	return base, token, err
 }
 
 func first(values ...string) string {

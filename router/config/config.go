@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/pointsman/pointsman/router/store"
+	"github.com/pointsman/pointsman/rules"
 	"github.com/pointsman/pointsman/rules/strictyaml"
 )
 
@@ -141,6 +142,11 @@ type Source struct {
 	// Dedup is how long an event's identity is remembered; 0: not.
 	Dedup time.Duration
 	Pos   Pos
+	// Body is the size limit of a request in bytes, after decoding; 0: that of
+	// Limits. Webhooks only.
+	Body int64
+	// Translation makes events of requests; it compiles. Webhooks only.
+	Translation rules.Translation
 }
 
 // Action is one configured action.

@@ -9,18 +9,25 @@ import (
 	"github.com/pointsman/pointsman/router/config"
 )
 
-// TestDocs loads every YAML block of the configuration page.
+// TestDocs loads every YAML block of the pages on the configuration.
 func TestDocs(t *testing.T) {
 	t.Parallel()
-	page, err := os.ReadFile("../../docs/configuration.md")
+	for name, least := range map[string]int{"configuration.md": 5, "webhooks.md": 2} {
+		testDoc(t, filepath.Join("../../docs", name), least)
+	}
+}
+
+func testDoc(t *testing.T, file string, least int) {
+	t.Helper()
+	page, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
 	opt := options()
 	opt.Env = func(string) (string, bool) { return longSecret, true }
 	blocks := strings.Split(string(page), "```yaml\n")[1:]
-	if len(blocks) < 5 {
-		t.Fatalf("%d blocks", len(blocks))
+	if len(blocks) < least {
+		t.Fatalf("%s: %d blocks", file, len(blocks))
 	}
 	for _, block := range blocks {
 		text, _, _ := strings.Cut(block, "```")
@@ -34,11 +41,11 @@ func TestDocs(t *testing.T) {
 		}
 		c, err := config.Load(path, opt)
 		if err != nil {
-			t.Errorf("%s\n%s", err, text)
+			t.Errorf("%s: %s\n%s", file, err, text)
 			continue
 		}
 		for _, w := range c.Warnings {
-			t.Errorf("%s\n%s", w, text)
+			t.Errorf("%s: %s\n%s", file, w, text)
 		}
 	}
 }

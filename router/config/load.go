@@ -97,6 +97,7 @@ func (r *reader) config(root *strictyaml.Node) *Config {
 	c.Sources = r.sources(m.Key("sources"))
 	c.Actions = r.actions(m.Key("actions"))
 	r.exposure(m, c)
+	exposedHooks(m.Key("sources"), c)
 	return c
 }
 
@@ -224,11 +225,18 @@ type sourceType struct {
 	// vendor holds the vendor's authentication where the type has one.
 	vendor Auth
 	dedup  time.Duration
+	// keys are those beyond name, type, auth and dedup; read reads them.
+	keys []string
+	read func(r *reader, m *strictyaml.Map, s *Source)
 }
 
 // sourceTypes lists the types that sources may have. POST /events is not one:
 // it is always there and configured under events.
-func sourceTypes() []sourceType { return nil }
+func sourceTypes() []sourceType {
+	return []sourceType{
+		{name: "webhook", dedup: 24 * time.Hour, keys: []string{"event", "each", "body"}, read: (*reader).webhook},
+	}
+}
 
 func (r *reader) sources(n *strictyaml.Node) []Source {
 	items, _ := n.List()
@@ -249,10 +257,13 @@ func (r *reader) sources(n *strictyaml.Node) []Source {
 			continue
 		}
 		t := types[known]
-		m := item.Map("name", "type", "auth", "dedup")
+		m := item.Map(append([]string{"name", "type", "auth", "dedup"}, t.keys...)...)
 		s := Source{Type: t.name, Dedup: t.dedup, Pos: pos(item), Auth: r.auth(m.Key("auth"), t.vendor)}
 		r.unique(m, names, "source", &s.Name)
 		r.duration(m.Key("dedup"), &s.Dedup, 0, year)
+		if t.read != nil {
+			t.read(r, m, &s)
+		}
 		out = append(out, s)
 	}
 	return out

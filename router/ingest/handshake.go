@@ -53,7 +53,7 @@ func (h *Handler) options(w http.ResponseWriter, r *http.Request) {
 
 // allowed compares exactly, but for the case of letters: origins are host names.
 func (h *Handler) allowed(origin string) bool {
-	return slices.ContainsFunc(h.cfg.Origins, func(o string) bool {
+	return slices.ContainsFunc(h.sources.Load().events.Origins, func(o string) bool {
 		return o == "*" || strings.EqualFold(o, origin)
 	})
 }

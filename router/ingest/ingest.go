@@ -29,7 +29,8 @@ type Accepter func(ctx context.Context, from router.Origin, evs []*rules.Event) 
 // Config configures New. Accept is required.
 type Config struct {
 	Accept Accepter
-	// Dedup is how long POST /events remembers an id; 0: not at all.
+	// Dedup is how long POST /events remembers an id; 0: not at all. It and
+	// Origins hold until SetSources.
 	Dedup time.Duration
 	// Origins are the web hook origins the handshake permits; "*" is any.
 	Origins []string
@@ -50,6 +51,7 @@ type Config struct {
 // Handler is the public listener's handler. It is safe for concurrent use.
 type Handler struct {
 	cfg      Config
+	sources  atomic.Pointer[inForce]
 	stopping atomic.Bool
 }
 
@@ -70,7 +72,9 @@ func New(cfg Config) *Handler {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Handler{cfg: cfg}
+	h := &Handler{cfg: cfg}
+	h.SetSources(Sources{Events: Events{Dedup: cfg.Dedup, Origins: cfg.Origins}})
+	return h
 }
 
 // Stop answers every new event with 503 from now on, and asks clients to close
@@ -83,6 +87,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	if h.stopping.Load() {
 		w.Header().Set("Connection", "close")
+	}
+	if h.hook(w, r) {
+		return
 	}
 	if rawPath(r) != "/events" {
 		h.refuse(w, &problem{status: http.StatusNotFound, code: "not_found", detail: "there is nothing at this path"})
@@ -117,6 +124,12 @@ func (h *Handler) post(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, unavailable("the router is shutting down"))
 		return
 	}
+	events := &h.sources.Load().events
+	p := h.authenticate(w, r, events.Auth, h.sizeLimit(r))
+	if p != nil {
+		h.refuse(w, p)
+		return
+	}
 	evs, batch, p := h.read(w, r)
 	if p != nil {
 		h.refuse(w, p)
@@ -126,7 +139,7 @@ func (h *Handler) post(w http.ResponseWriter, r *http.Request) {
 		writeJSON(w, http.StatusAccepted, []answer{})
 		return
 	}
-	from := router.Origin{Source: EventsSource, Dedup: h.cfg.Dedup, Strict: true}
+	from := router.Origin{Source: EventsSource, Dedup: events.Dedup, Strict: true}
 	results, err := h.cfg.Accept(r.Context(), from, evs)
 	if err != nil {
 		h.refuse(w, h.notAccepted(err))
@@ -186,8 +199,10 @@ type problem struct {
 	close      bool
 }
 
-func (h *Handler) refuse(w http.ResponseWriter, p *problem) {
-	h.cfg.Rejected(EventsSource)
+func (h *Handler) refuse(w http.ResponseWriter, p *problem) { h.refuseFrom(w, EventsSource, p) }
+
+func (h *Handler) refuseFrom(w http.ResponseWriter, source string, p *problem) {
+	h.cfg.Rejected(source)
 	if p.close {
 		w.Header().Set("Connection", "close")
 	}

@@ -69,6 +69,14 @@ func (h *Handler) read(w http.ResponseWriter, r *http.Request) (evs []*rules.Eve
 	return []*rules.Event{ev}, false, eventProblem(err)
 }
 
+// sizeLimit is how large the body of a request to POST /events may be.
+func (h *Handler) sizeLimit(r *http.Request) int64 {
+	if strings.HasPrefix(mediaType(r.Header.Get("Content-Type")), batchPrefix) {
+		return h.cfg.BatchBody
+	}
+	return h.cfg.Body
+}
+
 // one returns the value of a header that may be given once.
 func one(h http.Header, name string) (string, *problem) {
 	switch v := h.Values(name); len(v) {

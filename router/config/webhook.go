@@ -1,0 +1,92 @@
+package config
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/pointsman/pointsman/rules"
+	"github.com/pointsman/pointsman/rules/strictyaml"
+)
+
+// Webhook is the type of source that takes requests at /hooks/NAME.
+const Webhook = "webhook"
+
+// webhook reads the keys of a webhook source, and reports what is wrong with an
+// expression where it is.
+func (r *reader) webhook(m *strictyaml.Map, s *Source) {
+	r.size(m.Key("body"), &s.Body, 1<<10, 64<<20)
+	t := rules.Translation{Name: s.Name}
+	event := m.Required("event").Map("type", "source", "id", "subject", "time", "data")
+	at := make(map[string]*strictyaml.Node)
+	event.Required("type")
+	for _, x := range t.Expressions() {
+		n := m.Key(x.Key)
+		if name, ok := strings.CutPrefix(x.Key, "event."); ok {
+			n = event.Key(name)
+		}
+		if n == nil {
+			continue
+		}
+		text, ok := n.Text()
+		switch {
+		case !ok:
+		case strings.TrimSpace(text) == "":
+			n.Errorf("the expression is empty (remove the key, or write one)")
+		case strings.HasPrefix(strings.TrimSpace(text), "${{"):
+			n.Errorf("this is an expression already (write it without ${{ and }})")
+		case nextReference(text) >= 0:
+			n.ErrorfAt(nextReference(text), "a reference is not possible in an expression: what it yields is stored with the event")
+		default:
+			*x.Text, at[x.Key] = text, n
+		}
+	}
+	s.Translation = t
+	_, err := rules.NewTranslator(t)
+	for _, e := range translationErrors(err) {
+		// A type that is missing was reported above; at has no place for it.
+		at[e.Key].ErrorfAt(e.Offset, "%s", e.Msg)
+	}
+}
+
+// translationErrors takes apart what NewTranslator joined.
+func translationErrors(err error) []*rules.TranslationError {
+	var list interface{ Unwrap() []error }
+	if !errors.As(err, &list) {
+		return nil
+	}
+	var out []*rules.TranslationError
+	for _, one := range list.Unwrap() {
+		var e *rules.TranslationError
+		if errors.As(one, &e) {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// exposedHooks refuses webhooks that anyone beyond this host may send.
+func exposedHooks(sources *strictyaml.Node, c *Config) {
+	if c.Insecure || loopback(c.Listen) {
+		return
+	}
+	items, _ := sources.List()
+	for _, s := range c.Sources {
+		if s.Type != Webhook || s.Auth.Kind != AuthNone {
+			continue
+		}
+		for _, item := range items {
+			if pos(item) != s.Pos {
+				continue
+			}
+			at := item
+			if auth := field(item, "auth"); auth != nil {
+				if !auth.IsText() {
+					continue // a form that has its own problem
+				}
+				at = auth
+			}
+			at.Errorf("source %q is open to other hosts and asks for no authentication "+
+				"(set auth, listen on 127.0.0.1, or say insecure: true at the top level)", s.Name)
+		}
+	}
+}
