@@ -33,8 +33,10 @@ race: go ## unit and conformance tests with the race detector
 fuzz: go ## every fuzz target for FUZZTIME (10s)
 	@scripts/fuzz.sh $(FUZZTIME)
 
-bench: go ## every benchmark
-	$(GO) test -run '^$$' -bench . -benchmem ./...
+bench: build ## benchmarks, and the whole way against a bare HTTP handler
+	$(GO) build -trimpath -o bin/pointsman-bench ./cmd/pointsman-bench
+	$(GO) test -run '^$$' -bench . -benchmem -benchtime 200ms ./rules/... ./router/... ./actions/host
+	bin/pointsman-bench -rounds 5 -seconds 3
 
 lint: $(LINT) ## golangci-lint, formatting included
 	$(LINT) run ./...

@@ -150,8 +150,10 @@ func (x *index) take(it *item) {
 func (x *index) drop(it *item) {
 	x.stale(it)
 	delete(x.items, it.id)
-	if len(it.queue.items) == 0 {
-		delete(x.queues, it.queue.action)
+	// While the item was with the writer its queue may have been replaced, and
+	// the new one has items.
+	if q := it.queue; len(q.items) == 0 && x.queues[q.action] == q {
+		delete(x.queues, q.action)
 	}
 }
 

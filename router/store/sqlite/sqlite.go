@@ -201,5 +201,5 @@ func (db *DB) readError(what string, err error) error {
 	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, store.ErrNotFound) {
 		return err
 	}
-	return fmt.Errorf("%s: %w: %w", what, store.ErrUnavailable, err)
+	return fmt.Errorf("%s: read store %s: %w: %w", what, db.path, store.ErrUnavailable, err)
 }
