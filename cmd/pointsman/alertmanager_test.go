@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-const alertmanagerToken = "only-for-the-example"
+const alertmanagerToken = "the token of the example in tests"
 
 // startAlertmanagerExample runs a copy of examples/alertmanager.
 func startAlertmanagerExample(t *testing.T) *live {
@@ -22,7 +22,10 @@ func startAlertmanagerExample(t *testing.T) *live {
 	if err := os.CopyFS(dir, os.DirFS("../../examples/alertmanager")); err != nil {
 		t.Fatal(err)
 	}
-	return startLive(t, dir, "ALERTMANAGER_TOKEN="+alertmanagerToken)
+	if err := os.WriteFile(filepath.Join(dir, "token"), []byte(alertmanagerToken+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return startLive(t, dir)
 }
 
 func TestAlertmanagerExample(t *testing.T) {
@@ -79,7 +82,7 @@ func TestWebhookIsRememberedOverARestart(t *testing.T) {
 		}
 		l.until("both deliveries are done", func() bool { return len(l.deliveries("done")) == 2 })
 		l.stop()
-		l = startLive(t, l.dir, "ALERTMANAGER_TOKEN="+alertmanagerToken)
+		l = startLive(t, l.dir)
 	}
 	if all := l.deliveries(""); len(all) != 2 {
 		t.Errorf("%v", all)
@@ -140,6 +143,9 @@ func TestAlertmanager(t *testing.T) {
 		t.Fatal("the example names another address")
 	}
 	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "token"), []byte(alertmanagerToken), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	file := filepath.Join(dir, "alertmanager.yml")
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
