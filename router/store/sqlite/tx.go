@@ -170,7 +170,7 @@ func (t *tx) place(wk *work) {
 	if wk.changed {
 		x.stale(it)
 	}
-	if !(it.leased && wk.state == store.Leased) {
+	if !it.leased || wk.state != store.Leased {
 		it.due = wk.due // else Extend may have moved it meanwhile
 	}
 	if it.queue == nil || it.queue.action != wk.action {
