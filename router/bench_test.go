@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -74,7 +75,7 @@ func BenchmarkWay(b *testing.B) {
 		}
 	})
 	for len(r.Health().Reasons) > 0 {
-		time.Sleep(time.Millisecond)
+		runtime.Gosched()
 	}
 	var n atomic.Int64
 	b.SetParallelism(32)

@@ -103,6 +103,10 @@ func bench(ctx context.Context, o options) (err error) {
 	}
 	defer os.RemoveAll(dir)
 	warnMemory(dir)
+	disk, err := probeDisk(dir)
+	if err != nil {
+		return err
+	}
 	b, err := startBare(ctx)
 	if err != nil {
 		return err
@@ -118,6 +122,7 @@ func bench(ctx context.Context, o options) (err error) {
 	single := load{conns: o.conns, length: length, batch: 1}
 	fmt.Printf("store %s, action %s, %d connections, %d rounds of %s, events of %d bytes\n",
 		storeKind(o.store), o.action, o.conns, o.rounds, length, eventSize())
+	fmt.Printf("a sync of 64 KiB here: %s\n", disk)
 	var numbers sequence
 	if _, err := compare(ctx, b, s, &numbers, load{conns: o.conns, length: length / 4, batch: 1}, 1); err != nil { // warm up
 		return err

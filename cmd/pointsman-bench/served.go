@@ -130,7 +130,9 @@ func self() (path, sum string, err error) {
 // follow reads the log, finds the addresses and keeps the last lines.
 func (s *served) follow(r io.Reader, listening chan<- struct{}) {
 	defer close(s.lines)
-	for sc := bufio.NewScanner(r); sc.Scan(); {
+	sc := bufio.NewScanner(r)
+	sc.Buffer(nil, 1<<20)
+	for sc.Scan() {
 		var line struct{ Msg, Events, Admin string }
 		if json.Unmarshal(sc.Bytes(), &line) == nil && line.Msg == "listening" && s.events == "" {
 			s.events, s.admin = line.Events, line.Admin
@@ -139,7 +141,8 @@ func (s *served) follow(r io.Reader, listening chan<- struct{}) {
 		if s.log.Len() > 1<<20 {
 			s.log.Reset()
 		}
-		s.log.Write(append(sc.Bytes(), '\n'))
+		s.log.Write(sc.Bytes())
+		s.log.WriteByte('\n')
 	}
 }
 
