@@ -150,8 +150,9 @@ func (x *index) take(it *item) {
 func (x *index) drop(it *item) {
 	x.stale(it)
 	delete(x.items, it.id)
-	if len(it.queue.items) == 0 {
-		delete(x.queues, it.queue.action)
+	// The action's queue may be another than the item's by now, with items.
+	if q := x.queues[it.queue.action]; q != nil && len(q.items) == 0 {
+		delete(x.queues, q.action)
 	}
 }
 
