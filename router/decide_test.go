@@ -51,17 +51,23 @@ func TestDecide(t *testing.T) {
 		want   store.Outcome
 	}{
 		{
-			"done ends it and clears the error", store.Delivery{Attempts: 1, Error: "old", Suspect: true}, action,
+			"done ends it and clears the error",
+			store.Delivery{Attempts: 1, Error: "old", Suspect: true},
+			action,
 			ended{resp: resp(actionv1.Status_STATUS_DONE, "", 0)},
 			store.Outcome{State: store.Done, Attempts: 2, Attempt: att("done", "", "out")},
 		},
 		{
-			"done wins over a shutdown that crossed it", store.Delivery{}, action,
+			"done wins over a shutdown that crossed it",
+			store.Delivery{},
+			action,
 			ended{resp: resp(actionv1.Status_STATUS_DONE, "", 0), cause: errStopping},
 			store.Outcome{State: store.Done, Attempts: 1, Attempt: att("done", "", "out")},
 		},
 		{
-			"permanent is dead at once", store.Delivery{}, action,
+			"permanent is dead at once",
+			store.Delivery{},
+			action,
 			ended{resp: resp(actionv1.Status_STATUS_PERMANENT, "no such port", 0)},
 			store.Outcome{
 				State: store.Dead, Reason: store.ReasonPermanent, Attempts: 1, Error: "no such port",
@@ -69,7 +75,9 @@ func TestDecide(t *testing.T) {
 			},
 		},
 		{
-			"failed is tried again after full jitter over min * 2^n", store.Delivery{Attempts: 1}, action,
+			"failed is tried again after full jitter over min * 2^n",
+			store.Delivery{Attempts: 1},
+			action,
 			ended{resp: failed},
 			store.Outcome{
 				State: store.Ready, Delay: time.Second, Attempts: 2, Error: "exit status 1",
@@ -77,7 +85,9 @@ func TestDecide(t *testing.T) {
 			},
 		},
 		{
-			"retry-after wins over jitter", store.Delivery{}, action,
+			"retry-after wins over jitter",
+			store.Delivery{},
+			action,
 			ended{resp: resp(actionv1.Status_STATUS_FAILED, "busy", 90*time.Second)},
 			store.Outcome{
 				State: store.Ready, Delay: 90 * time.Second, Attempts: 1, Error: "busy",
@@ -85,28 +95,39 @@ func TestDecide(t *testing.T) {
 			},
 		},
 		{
-			"the last attempt of the budget", store.Delivery{Attempts: 2}, action, ended{resp: failed},
+			"the last attempt of the budget",
+			store.Delivery{Attempts: 2},
+			action,
+			ended{resp: failed},
 			store.Outcome{
 				State: store.Dead, Reason: store.ReasonAttempts, Attempts: 3, Error: "exit status 1",
 				Attempt: att("failed", "exit status 1", "out"),
 			},
 		},
 		{
-			"a retry by hand restarted the budget", store.Delivery{Attempts: 3, BudgetFrom: 3}, action, ended{resp: failed},
+			"a retry by hand restarted the budget",
+			store.Delivery{Attempts: 3, BudgetFrom: 3},
+			action,
+			ended{resp: failed},
 			store.Outcome{
 				State: store.Ready, Delay: 500 * time.Millisecond, Attempts: 4, Error: "exit status 1",
 				Attempt: att("failed", "exit status 1", "out"),
 			},
 		},
 		{
-			"the next attempt would be past max_age", store.Delivery{Budget: start.Add(-time.Hour)}, action, ended{resp: failed},
+			"the next attempt would be past max_age",
+			store.Delivery{Budget: start.Add(-time.Hour)},
+			action,
+			ended{resp: failed},
 			store.Outcome{
 				State: store.Dead, Reason: store.ReasonAge, Attempts: 1, Error: "exit status 1",
 				Attempt: att("failed", "exit status 1", "out"),
 			},
 		},
 		{
-			"a timeout counts", store.Delivery{}, action,
+			"a timeout counts",
+			store.Delivery{},
+			action,
 			ended{err: errors.New("no answer"), cause: errTimeout},
 			store.Outcome{
 				State: store.Ready, Delay: 500 * time.Millisecond, Attempts: 1, Error: "timed out after 30s",
@@ -114,7 +135,9 @@ func TestDecide(t *testing.T) {
 			},
 		},
 		{
-			"a shutdown is not counted and due at once", store.Delivery{Attempts: 1}, action,
+			"a shutdown is not counted and due at once",
+			store.Delivery{Attempts: 1},
+			action,
 			ended{resp: failed, cause: errStopping},
 			store.Outcome{
 				State: store.Ready, Attempts: 1, Error: "exit status 1",
@@ -122,7 +145,9 @@ func TestDecide(t *testing.T) {
 			},
 		},
 		{
-			"permanent is heard during a shutdown", store.Delivery{}, action,
+			"permanent is heard during a shutdown",
+			store.Delivery{},
+			action,
 			ended{resp: resp(actionv1.Status_STATUS_PERMANENT, "no", 0), cause: errStopping},
 			store.Outcome{
 				State: store.Dead, Reason: store.ReasonPermanent, Attempts: 1, Error: "no",
@@ -130,17 +155,23 @@ func TestDecide(t *testing.T) {
 			},
 		},
 		{
-			"stopped before it began takes the start back", store.Delivery{Attempts: 1, Error: "old"}, action,
+			"stopped before it began takes the start back",
+			store.Delivery{Attempts: 1, Error: "old"},
+			action,
 			ended{cause: errStopping},
 			store.Outcome{State: store.Ready, Attempts: 1, Error: "old"},
 		},
 		{
-			"cancelled while it ran", store.Delivery{}, action,
+			"cancelled while it ran",
+			store.Delivery{},
+			action,
 			ended{resp: failed, cause: errCancelled},
 			store.Outcome{State: store.Cancelled, Error: "exit status 1", Attempt: att("cancelled", "exit status 1", "out")},
 		},
 		{
-			"a crash among several makes each a suspect and counts for none", store.Delivery{Attempts: 1}, action,
+			"a crash among several makes each a suspect and counts for none",
+			store.Delivery{Attempts: 1},
+			action,
 			ended{err: crashError{}},
 			store.Outcome{
 				State: store.Ready, Attempts: 1, Suspect: true, Error: "plugin died: signal: killed",
@@ -148,7 +179,9 @@ func TestDecide(t *testing.T) {
 			},
 		},
 		{
-			"a crash alone counts against it", store.Delivery{Crashes: 1, Suspect: true}, action,
+			"a crash alone counts against it",
+			store.Delivery{Crashes: 1, Suspect: true},
+			action,
 			ended{err: crashError{}, alone: true},
 			store.Outcome{
 				State: store.Ready, Crashes: 2, Suspect: true, Delay: time.Second, Error: "plugin died: signal: killed",
@@ -156,7 +189,9 @@ func TestDecide(t *testing.T) {
 			},
 		},
 		{
-			"the third crash alone is its death", store.Delivery{Crashes: 2, Suspect: true}, action,
+			"the third crash alone is its death",
+			store.Delivery{Crashes: 2, Suspect: true},
+			action,
 			ended{err: crashError{}, alone: true},
 			store.Outcome{
 				State: store.Dead, Reason: store.ReasonCrashes, Crashes: 3, Suspect: true,
@@ -165,7 +200,9 @@ func TestDecide(t *testing.T) {
 			},
 		},
 		{
-			"a crash is held where the action says so", store.Delivery{}, hold,
+			"a crash is held where the action says so",
+			store.Delivery{},
+			hold,
 			ended{err: crashError{}},
 			store.Outcome{
 				State: store.Held, Reason: store.ReasonUncertain, Error: "plugin died: signal: killed",
@@ -173,7 +210,9 @@ func TestDecide(t *testing.T) {
 			},
 		},
 		{
-			"an attempt that a shutdown killed is held where the action says so", store.Delivery{}, hold,
+			"an attempt that a shutdown killed is held where the action says so",
+			store.Delivery{},
+			hold,
 			ended{err: crashError{}, cause: errStopping},
 			store.Outcome{
 				State: store.Held, Reason: store.ReasonUncertain, Error: "plugin died: signal: killed",
@@ -181,7 +220,9 @@ func TestDecide(t *testing.T) {
 			},
 		},
 		{
-			"an attempt that gave no answer to a shutdown is held where the action says so", store.Delivery{}, hold,
+			"an attempt that gave no answer to a shutdown is held where the action says so",
+			store.Delivery{},
+			hold,
 			ended{err: errors.New("no answer"), cause: errStopping},
 			store.Outcome{
 				State: store.Held, Reason: store.ReasonUncertain, Error: "no answer",
@@ -189,7 +230,9 @@ func TestDecide(t *testing.T) {
 			},
 		},
 		{
-			"an attempt that a shutdown killed is released", store.Delivery{}, action,
+			"an attempt that a shutdown killed is released",
+			store.Delivery{},
+			action,
 			ended{err: crashError{}, cause: errStopping},
 			store.Outcome{
 				State: store.Ready, Error: "plugin died: signal: killed",
@@ -197,7 +240,9 @@ func TestDecide(t *testing.T) {
 			},
 		},
 		{
-			"a plugin that cannot start costs nothing but time", store.Delivery{Attempts: 1}, action,
+			"a plugin that cannot start costs nothing but time",
+			store.Delivery{Attempts: 1},
+			action,
 			ended{err: absentError{}},
 			store.Outcome{State: store.Ready, Attempts: 1, Delay: 3750 * time.Millisecond, Error: "no such file"},
 		},

@@ -19,7 +19,7 @@ const maxRevision = 1 << 30
 
 // stored are the limits for what was accepted once, under whatever limits: the
 // depth is the largest that limits.depth can be.
-var stored = rules.Limits{Depth: 1000} //nolint:gochecknoglobals // constant
+var stored = rules.Limits{Depth: 1000}
 
 // revision is what is recorded of a rule set: what an explanation needs to be
 // computed again, and nothing that could hold a secret.

@@ -6,7 +6,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -373,5 +372,5 @@ func (a *app) serveLog() *slog.Logger {
 
 // quietLog shows only errors, for commands whose output is for people.
 func (a *app) quietLog() *slog.Logger {
-	return slog.New(slog.NewTextHandler(io.Discard, nil))
+	return slog.New(slog.DiscardHandler)
 }
