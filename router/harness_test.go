@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"log/slog"
 	"path/filepath"
 	"slices"
@@ -205,7 +204,7 @@ rules:
 
 // policy is the retry policy of the tests: three attempts a second apart at
 // most.
-var policy = RetryPolicy{Attempts: 3, MaxAge: time.Hour, Min: time.Second, Max: time.Second} //nolint:gochecknoglobals // constant
+var policy = RetryPolicy{Attempts: 3, MaxAge: time.Hour, Min: time.Second, Max: time.Second}
 
 // setup makes a Setup of a rule file.
 func setup(t testing.TB, text string, actions ...Action) Setup {
@@ -270,7 +269,7 @@ func (b *bench) build() {
 	b.t.Helper()
 	b.runner = newRunner(b.t)
 	b.cfg.Runner = b.runner
-	b.cfg.Log = slog.New(slog.NewTextHandler(io.MultiWriter(b.log), &slog.HandlerOptions{Level: slog.LevelDebug}))
+	b.cfg.Log = slog.New(slog.NewTextHandler(b.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	b.cfg.Metrics = nil
 	var err error
 	if b.r, err = New(b.cfg); err != nil {
@@ -334,7 +333,7 @@ func eventOf(t testing.TB, id, source, data string) *rules.Event {
 	return ev
 }
 
-var fromEvents = Origin{Source: "events", Dedup: 24 * time.Hour, Strict: true} //nolint:gochecknoglobals // constant
+var fromEvents = Origin{Source: "events", Dedup: 24 * time.Hour, Strict: true}
 
 // accept sends events and fails the test when they are not accepted.
 func (b *bench) accept(evs ...*rules.Event) []Result {

@@ -202,7 +202,7 @@ func (r *Router) Run(ctx context.Context) error {
 	var background sync.WaitGroup
 	committed := make(chan struct{})
 	go func() { defer close(committed); r.commits.run(work) }()
-	background.Go(func() { r.settles.run(work) })
+	background.Go(func() { r.settles.run() })
 	background.Go(func() { r.keepLeases(work) })
 	background.Go(func() { r.keepHouse(work) })
 
@@ -230,11 +230,15 @@ func (r *Router) Run(ctx context.Context) error {
 	return err
 }
 
-// enter registers this start, waiting for a store that cannot be reached yet.
+// enter registers this start, waiting for a store that cannot be reached yet. One
+// that turns out to promise less than it must is refused.
 func (r *Router) enter(ctx context.Context) error {
 	pause := 100 * time.Millisecond
 	for {
-		_, err := r.cfg.Store.Enter(ctx, r.cfg.Instance)
+		err := r.refuseShort(ctx)
+		if err == nil {
+			_, err = r.cfg.Store.Enter(ctx, r.cfg.Instance)
+		}
 		if err == nil {
 			if err = r.cfg.Store.PutRevision(ctx, r.setup.Load().Revision); err == nil {
 				r.health.clear(reasonStore)
@@ -251,6 +255,21 @@ func (r *Router) enter(ctx context.Context) error {
 		}
 		pause = min(2*pause, 2*time.Second)
 	}
+}
+
+// refuseShort returns an error when the store may not be used as it is set.
+func (r *Router) refuseShort(ctx context.Context) error {
+	short, err := r.cfg.Store.Shortfalls(ctx, r.cfg.Durability)
+	if err != nil {
+		return err
+	}
+	var fatal []error
+	for _, s := range short {
+		if s.Fatal {
+			fatal = append(fatal, fmt.Errorf("%s is %s, want %s", s.Setting, s.Value, s.Want))
+		}
+	}
+	return errors.Join(fatal...)
 }
 
 // drain gives running attempts the grace, then asks them to stop, then ends

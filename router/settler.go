@@ -3,7 +3,6 @@ package router
 import (
 	"context"
 	"errors"
-	"sync"
 	"time"
 
 	"github.com/pointsman/pointsman/router/store"
@@ -15,10 +14,15 @@ import (
 type settler struct {
 	r  *Router
 	in chan *settling
-	// giveUp ends the repeating at shutdown, some time after close.
-	giveUp chan struct{}
-	once   sync.Once
+	// gaveUp ends the repeating at shutdown, some time after close; abandon ends
+	// it.
+	gaveUp  context.Context
+	abandon context.CancelFunc
 }
+
+// badTries is how often an outcome that the store does not take, for a reason of
+// its own, is tried alone before its lease is left to run out.
+const badTries = 5
 
 type settling struct {
 	out  store.Outcome
@@ -27,7 +31,9 @@ type settling struct {
 }
 
 func newSettler(r *Router) *settler {
-	return &settler{r: r, in: make(chan *settling, maxBatch), giveUp: make(chan struct{})}
+	s := &settler{r: r, in: make(chan *settling, maxBatch)}
+	s.gaveUp, s.abandon = context.WithCancel(context.Background())
+	return s
 }
 
 // settle returns when the outcome is stored or refused for good. SettledLost
@@ -43,10 +49,8 @@ func (s *settler) settle(out store.Outcome) store.Settled {
 // close ends run; nothing is settled afterwards.
 func (s *settler) close() { close(s.in) }
 
-// abandon stops the repeating.
-func (s *settler) abandon() { s.once.Do(func() { close(s.giveUp) }) }
-
-func (s *settler) run(ctx context.Context) {
+func (s *settler) run() {
+	defer s.abandon()
 	batch := make([]*settling, 0, maxBatch)
 	for first := range s.in {
 		batch = append(batch[:0], first)
@@ -62,18 +66,19 @@ func (s *settler) run(ctx context.Context) {
 				break more
 			}
 		}
-		s.store(ctx, batch)
+		s.store(batch)
 	}
 }
 
-func (s *settler) store(ctx context.Context, batch []*settling) {
+// store returns when every outcome of the batch is stored or given up.
+func (s *settler) store(batch []*settling) {
 	outs := make([]store.Outcome, len(batch))
 	for i, st := range batch {
 		outs[i] = st.out
 	}
 	pause := 50 * time.Millisecond
-	for {
-		call, cancel := context.WithTimeout(ctx, commitTime)
+	for tries := 1; ; tries++ {
+		call, cancel := context.WithTimeout(s.gaveUp, commitTime)
 		res, err := s.r.cfg.Store.Settle(call, outs...)
 		cancel()
 		if err == nil {
@@ -84,7 +89,15 @@ func (s *settler) store(ctx context.Context, batch []*settling) {
 			}
 			return
 		}
-		if errors.Is(err, store.ErrFenced) || errors.Is(err, store.ErrClosed) || s.abandoned(pause) {
+		bad := !broken(err) && s.gaveUp.Err() == nil
+		if bad && len(batch) > 1 {
+			// One of them cannot be stored; it must not hold up its neighbours.
+			for i := range batch {
+				s.store(batch[i : i+1])
+			}
+			return
+		}
+		if errors.Is(err, store.ErrFenced) || errors.Is(err, store.ErrClosed) || bad && tries == badTries || !sleep(s.gaveUp, pause) {
 			s.r.log.Error("outcomes are not stored; their deliveries will be run again or held",
 				"outcomes", len(batch), "error", err)
 			for _, st := range batch {
@@ -97,17 +110,5 @@ func (s *settler) store(ctx context.Context, batch []*settling) {
 		s.r.writeFailed(err)
 		s.r.log.Warn("storing outcomes, trying again", "outcomes", len(batch), "error", err)
 		pause = min(2*pause, 2*time.Second)
-	}
-}
-
-// abandoned waits for d; true when the router gave up meanwhile.
-func (s *settler) abandoned(d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-s.giveUp:
-		return true
-	case <-t.C:
-		return false
 	}
 }

@@ -22,7 +22,7 @@ import (
 )
 
 // program builds the program once for the tests below.
-var program = sync.OnceValues(func() (string, error) { return build(".") }) //nolint:gochecknoglobals // built once
+var program = sync.OnceValues(func() (string, error) { return build(".") })
 
 // build compiles a package; TestMain removes the folder.
 func build(pkg string) (string, error) {
