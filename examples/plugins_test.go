@@ -365,6 +365,42 @@ func TestPluginInPython(t *testing.T) {
 	}
 }
 
+// The lines of the README for mutual TLS do what it says.
+func TestPluginInPythonWithMutualTLS(t *testing.T) {
+	t.Parallel()
+	needPython(t)
+	if err := exec.Command("/usr/bin/python3", "-c", "import cryptography").Run(); err != nil {
+		t.Skip("NOT TESTED: mutual TLS in Python; /usr/bin/python3 has no cryptography (install the package python3-cryptography)")
+	}
+	dir := copied(t, pythonFolder)
+	page, err := os.ReadFile(filepath.Join(dir, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	plugin := filepath.Join(dir, "journal.py")
+	program, err := os.ReadFile(plugin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, lines, _ := strings.Cut(string(page), "```python\n")
+	lines, _, ok := strings.Cut(lines, "```\n")
+	before, rest, ok1 := strings.Cut(string(program), "    server.add_insecure_port")
+	_, after, ok2 := strings.Cut(rest, "|grpc\", flush=True)\n")
+	if !ok || !ok1 || !ok2 {
+		t.Fatal("README.md and journal.py do not fit together")
+	}
+	if err := os.WriteFile(plugin, []byte(before+lines+after), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(plugin, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	_, all := outcomes(t, plugin, "--settings", `{"file": "journal.txt"}`, "--params", `{"text": "hello"}`)
+	if all["serves the router"] != "ok" {
+		t.Errorf("got %v", all)
+	}
+}
+
 // A plugin fails to be tried again when what it needs is away.
 func TestPluginInPythonFails(t *testing.T) {
 	t.Parallel()

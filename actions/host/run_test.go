@@ -152,6 +152,7 @@ func TestPluginThatIgnoresCancelIsGoneBeforeTheTimeoutIsReported(t *testing.T) {
 func TestCreditsBoundTheOpenRuns(t *testing.T) {
 	t.Parallel()
 	b := setup(t, nil, host.Spec{Action: "a", Plugin: "two"})
+	b.pid(t, "0") // it is started before the time runs
 	file := filepath.Join(t.TempDir(), "f")
 	ctx, cancel := context.WithTimeout(b.ctx, time.Second)
 	defer cancel()
