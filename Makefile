@@ -33,10 +33,10 @@ race: go ## unit and conformance tests with the race detector
 fuzz: go ## every fuzz target for FUZZTIME (10s)
 	@scripts/fuzz.sh $(FUZZTIME)
 
-bench: build ## benchmarks, and the whole way against a bare HTTP handler
+bench: build deps ## benchmarks, and the whole way against a bare HTTP handler
 	$(GO) build -trimpath -o bin/pointsman-bench ./cmd/pointsman-bench
 	$(GO) test -run '^$$' -bench . -benchmem -benchtime 200ms ./rules/... ./router/... ./actions/host
-	bin/pointsman-bench -rounds 5 -seconds 3
+	bin/pointsman-bench -rounds 3 -seconds 2 -store sqlite$$(command -v redis-server >/dev/null && echo ,redis-everysec,redis-always || echo "redis-server is missing: the Redis stores are NOT measured" >&2)
 
 lint: $(LINT) ## golangci-lint, formatting included
 	$(LINT) run ./...

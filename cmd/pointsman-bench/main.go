@@ -12,6 +12,9 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -65,6 +68,7 @@ func parse(args []string) (options, error) {
 		fmt.Fprint(f.Output(), "Measure a whole pointsman serve against a bare HTTP handler, in turns.\n\n"+
 			"Usage: pointsman-bench [flags]\n\n"+
 			"  bin/pointsman-bench -rounds 5 -seconds 4\n"+
+			"  bin/pointsman-bench -store sqlite,redis-everysec,redis-always\n"+
 			"  bin/pointsman-bench -store redis://127.0.0.1:6379/9\n\n")
 		f.PrintDefaults()
 	}
@@ -73,7 +77,8 @@ func parse(args []string) (options, error) {
 	f.IntVar(&o.conns, "conns", 64, "keep-alive connections")
 	f.IntVar(&o.batch, "batch", 20, "events per request in the rounds with batches; 0: none")
 	f.IntVar(&o.rate, "rate", 500, "events per second of the latency round; 0: none")
-	f.StringVar(&o.store, "store", "sqlite", "store of the configuration: sqlite, or a redis URL whose database may be filled")
+	f.StringVar(&o.store, "store", "sqlite", "`stores` to measure, with commas between: sqlite, redis-everysec and redis-always (a redis-server\n"+
+		"is started and syncs its file so), or a redis URL whose database may be filled")
 	f.StringVar(&o.action, "action", "bench", "what the rules call: bench (a plugin that answers at once) or log")
 	f.StringVar(&o.binary, "pointsman", "bin/pointsman", "the binary to measure; built when it is not there")
 	f.StringVar(&o.dir, "dir", "", "where to make the temporary folder; should be on a real disk")
@@ -112,6 +117,27 @@ func bench(ctx context.Context, o options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.stop()) }()
+	for i, store := range strings.Split(o.store, ",") {
+		o.store = store
+		if err := benchStore(ctx, o, b, filepath.Join(dir, strconv.Itoa(i)), disk); err != nil {
+			return fmt.Errorf("store %s: %w", storeKind(store), err)
+		}
+	}
+	return nil
+}
+
+// benchStore measures a router on one store, which o names, in a new folder dir.
+func benchStore(ctx context.Context, o options, b *bare, dir string, disk quantile) (err error) {
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return err
+	}
+	name := o.store
+	url, stop, err := startRedis(ctx, o.store, dir)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	o.store = url
 	s, err := startServe(ctx, o, dir)
 	if err != nil {
 		return err
@@ -120,8 +146,8 @@ func bench(ctx context.Context, o options) (err error) {
 
 	length := time.Duration(o.seconds * float64(time.Second))
 	single := load{conns: o.conns, length: length, batch: 1}
-	fmt.Printf("store %s, action %s, %d connections, %d rounds of %s, events of %d bytes\n",
-		storeKind(o.store), o.action, o.conns, o.rounds, length, eventSize())
+	fmt.Printf("\nstore %s, action %s, %d connections, %d rounds of %s, events of %d bytes\n",
+		storeKind(name), o.action, o.conns, o.rounds, length, eventSize())
 	fmt.Printf("a sync of 64 KiB here: %s\n", disk)
 	var numbers sequence
 	if _, err := compare(ctx, b, s, &numbers, load{conns: o.conns, length: length / 4, batch: 1}, 1); err != nil { // warm up
