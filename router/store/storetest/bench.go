@@ -44,8 +44,14 @@ func Throughput(b *testing.B, s store.Full) {
 					more = false
 				}
 			}
-			if _, err := s.Commit(ctx, txns...); err != nil {
+			results, err := s.Commit(ctx, txns...)
+			if err != nil {
 				b.Error(err)
+			}
+			for _, r := range results {
+				if r.Status != store.StatusNew {
+					b.Errorf("a new event has status %d", r.Status)
+				}
 			}
 			for _, w := range waiting {
 				close(w.done)
@@ -53,6 +59,7 @@ func Throughput(b *testing.B, s store.Full) {
 		}
 	})
 	wg.Go(func() { // claim and settle
+		idle := 0
 		for settled := 0; settled < b.N && !b.Failed(); {
 			leases, _, err := s.Claim(ctx, store.OpID(uuid.NewString()), []store.Want{{Action: "a", N: 64}}, 15*time.Second)
 			if err != nil {
@@ -62,9 +69,14 @@ func Throughput(b *testing.B, s store.Full) {
 				select {
 				case <-s.Wake():
 				case <-time.After(time.Second):
+					if idle++; idle == 5 {
+						counts, err := s.Counts(ctx)
+						b.Errorf("%d of %d events are settled and no more come: %+v, %v", settled, b.N, counts, err)
+					}
 				}
 				continue
 			}
+			idle = 0
 			outcomes := make([]store.Outcome, len(leases))
 			for i := range leases {
 				outcomes[i] = store.Outcome{
@@ -72,8 +84,14 @@ func Throughput(b *testing.B, s store.Full) {
 					Attempt: &store.Attempt{Number: 1, Outcome: "done"},
 				}
 			}
-			if _, err := s.Settle(ctx, outcomes...); err != nil {
+			done, err := s.Settle(ctx, outcomes...)
+			if err != nil {
 				b.Error(err)
+			}
+			for _, d := range done {
+				if d != store.SettledOK {
+					b.Errorf("an outcome of a fresh lease is settled as %d", d)
+				}
 			}
 			settled += len(leases)
 		}
