@@ -31,7 +31,6 @@ type keys struct{ prefix string }
 
 func keysOf(name string) keys { return keys{prefix: "{pm:" + name + "}:"} }
 
-func (k keys) instances() string              { return k.prefix + "inst" }
 func (k keys) counts() string                 { return k.prefix + "counts" }
 func (k keys) leases() string                 { return k.prefix + "leases" }
 func (k keys) revisions() string              { return k.prefix + "revs" }

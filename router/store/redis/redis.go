@@ -17,6 +17,7 @@ import (
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
 	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"github.com/pointsman/pointsman/router/store"
@@ -89,6 +90,9 @@ func Open(cfg Config) (*DB, error) {
 		keys: keysOf(cfg.Name), now: cfg.Now, client: goredis.NewClient(opt), scripts: src,
 		wake: make(chan struct{}, 1), closed: make(chan struct{}),
 	}
+	// The client would write lines of its own to stderr; every error it tells
+	// there is returned to the caller as well.
+	logging.Disable()
 	ctx, cancel := context.WithCancel(context.Background())
 	db.stop = cancel
 	db.done.Go(func() { db.listen(ctx) })
