@@ -79,7 +79,8 @@ func (r *Router) retain(ctx context.Context) {
 }
 
 // buryOrphans ends deliveries of actions that are not configured, when they
-// have waited for longer than orphanAge.
+// have waited for longer than orphanAge; those too that were leased when the
+// action went, and whose lease nobody takes over.
 func (r *Router) buryOrphans(ctx context.Context) {
 	counts, err := r.cfg.Store.Counts(ctx)
 	if err != nil {
@@ -88,10 +89,10 @@ func (r *Router) buryOrphans(ctx context.Context) {
 	setup := r.setup.Load()
 	now := r.cfg.Now()
 	for _, c := range counts {
-		if _, configured := setup.Actions[c.Action]; configured || c.State != store.Ready || now.Sub(c.Oldest) < orphanAge {
+		if _, configured := setup.Actions[c.Action]; configured || c.State != store.Ready && c.State != store.Leased || now.Sub(c.Oldest) < orphanAge {
 			continue
 		}
-		q := store.DeliveryQuery{Action: c.Action, States: []store.DeliveryState{store.Ready}, Until: now.Add(-orphanAge)}
+		q := store.DeliveryQuery{Action: c.Action, States: []store.DeliveryState{c.State}, Until: now.Add(-orphanAge)}
 		for {
 			page, err := r.cfg.Store.Deliveries(ctx, q)
 			if err != nil || len(page) == 0 {

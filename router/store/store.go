@@ -438,7 +438,8 @@ const (
 	// Expand writes Deliveries beside a held fan-out record and raises its
 	// Expanded; when Expanded reaches Count the record is done.
 	Expand
-	// Bury makes a ready delivery dead for Reason and Error: its action is gone.
+	// Bury makes a delivery dead for Reason and Error that is ready or whose lease
+	// ran out, and which nobody claims: its action is gone.
 	Bury
 )
 

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/pointsman/pointsman/router/store"
 )
@@ -162,9 +163,16 @@ func (t *tx) expand(wk *work, c *store.Change) (store.Changed, error) {
 	return store.ChangedOK, nil
 }
 
-// bury makes a delivery that waits dead, without an attempt.
+// bury makes a delivery that waits dead, without an attempt. A lease that ran
+// out is lost, and a late outcome of it must not count.
 func (t *tx) bury(wk *work, c *store.Change) (store.Changed, error) {
-	if wk.state != store.Ready {
+	switch {
+	case wk.state == store.Leased && wk.due <= t.now.UnixNano():
+		wk.lost = append(slices.Clip(wk.lost), store.Attempt{
+			Number: wk.starts, Started: instant(wk.started), Ended: t.now.UTC(), Outcome: "lost",
+		})
+		wk.epoch, wk.settled = t.db.newEpoch(), 1
+	case wk.state != store.Ready:
 		return store.ChangedRefused, nil
 	}
 	if err := t.writeLost(wk); err != nil {

@@ -145,6 +145,33 @@ var changeTests = []test{
 		s.equal("number", next.Number, 2)
 		s.history(id, "1 cancelled", "2 running")
 	}},
+	{"bury", func(s *suite) {
+		bury := func(id string, want store.Changed) {
+			s.Helper()
+			s.change(store.Change{ID: id, Kind: store.Bury, Reason: store.ReasonAge, Error: "no such action"}, want)
+		}
+		id := s.put("1", "a")[0]
+		bury(id, store.ChangedOK)
+		d := s.show(id)
+		s.equal("buried", []any{d.State, d.Reason, d.Error}, []any{store.Dead, store.ReasonAge, "no such action"})
+		s.none("a")
+		bury(id, store.ChangedRefused)
+		bury("none", store.ChangedNotFound)
+
+		// A lease that is held is not touched; one that ran out is lost.
+		id = s.put("2", "a")[0]
+		l := s.one("a")
+		bury(id, store.ChangedRefused)
+		s.Advance(ttl)
+		bury(id, store.ChangedOK)
+		s.equal("state", s.show(id).State, store.Dead)
+		s.history(id, "1 lost")
+		s.settle(s.outcome(&l, store.Done), store.SettledLost)
+		s.none("a")
+		s.change(store.Change{ID: id, Kind: store.Retry}, store.ChangedOK)
+		next := s.one("a")
+		s.equal("number", next.Number, 2)
+	}},
 	{"retry with another call", func(s *suite) {
 		t := s.txn("1", "a")
 		t.Deliveries[0].State, t.Deliveries[0].Reason = store.Dead, store.ReasonEvaluation

@@ -71,7 +71,12 @@ kinds[3] = function(r, c)
 end
 
 kinds[4] = function(r, c)
-  if r.state ~= READY then return 2 end
+  if r.state == LEASED and r.due <= now then
+    history(r, false, r.starts, r.started, now, 'lost', '', '')
+    r.epoch, r.settled, r.uncertain = new_epoch(), 1, false
+  elseif r.state ~= READY then
+    return 2
+  end
   r.reason, r.error = c.reason, c.error
   move(r, DEAD)
   save(r, true)
