@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -45,7 +46,7 @@ func newServer(tb testing.TB, args ...string) *server {
 		tb.Fatal(err)
 	}
 	s.start()
-	tb.Cleanup(s.kill)
+	tb.Cleanup(s.stop)
 	return s
 }
 
@@ -78,6 +79,30 @@ func (s *server) kill() {
 		_ = s.cmd.Process.Kill()
 		_ = s.cmd.Wait()
 		s.cmd = nil
+	}
+}
+
+// stop ends the server with whatever it has forked, so that nothing writes to
+// its directory any more.
+func (s *server) stop() {
+	if s.cmd == nil {
+		return
+	}
+	ended := make(chan struct{})
+	go func() { _ = s.cmd.Wait(); close(ended) }()
+	late := time.After(10 * time.Second)
+	again := time.NewTicker(100 * time.Millisecond)
+	defer again.Stop()
+	for {
+		_ = s.cmd.Process.Signal(syscall.SIGTERM) // refused while a first file is written
+		select {
+		case <-ended:
+			s.cmd = nil
+			return
+		case <-again.C:
+		case <-late:
+			_ = s.cmd.Process.Kill()
+		}
 	}
 }
 
