@@ -3,6 +3,8 @@ package rules_test
 import (
 	"encoding/json"
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -11,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/pointsman/pointsman/rules"
+	"github.com/pointsman/pointsman/rules/strictyaml"
 )
 
 func linkDown() map[string]any {
@@ -512,5 +515,23 @@ func BenchmarkMatch(b *testing.B) {
 		if len(rs.MatchValue(ev)) != 1 {
 			b.Fatal("no match")
 		}
+	}
+}
+
+// TestLoadRefusesHugeFiles (B50): a file over the limit is refused by its size,
+// before any of it is read.
+func TestLoadRefusesHugeFiles(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "huge.yaml")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(file, strictyaml.MaxSize+1); err != nil {
+		t.Fatal(err)
+	}
+	_, err := rules.Load(os.DirFS(filepath.Dir(file)), rules.Options{}, "*.yaml")
+	want := "huge.yaml:1:1: file has 67108865 bytes, the limit is 67108864 (split it)"
+	if err == nil || err.Error() != want {
+		t.Errorf("error %v, want %s", err, want)
 	}
 }
