@@ -292,20 +292,31 @@ func (d *demo) plugin(ctx context.Context, action string) error {
 
 func (d *demo) matchAndRetry(ctx context.Context) error {
 	d.title("1. A port goes down: a rule matches, its first attempt fails and is retried")
-	id, err := d.send(ctx, "access-port-down.json")
+	id, err := d.cause(ctx, "access-port-down.json")
 	if err != nil {
 		return err
+	}
+	if _, err = d.follow(ctx, id, 0, "done"); err != nil {
+		return err
+	}
+	return d.plugin(ctx, "bounce-port")
+}
+
+// cause sends an event that causes one delivery, and returns that one's id.
+func (d *demo) cause(ctx context.Context, file string) (string, error) {
+	id, err := d.send(ctx, file)
+	if err != nil {
+		return "", err
 	}
 	ev, err := d.detail(ctx, id)
 	if err != nil {
-		return err
+		return "", err
 	}
 	if len(ev.Deliveries) != 1 {
-		return fmt.Errorf("want 1 delivery of event %s, have %d", id, len(ev.Deliveries))
+		return "", fmt.Errorf("want 1 delivery of event %s, have %d", id, len(ev.Deliveries))
 	}
 	d.say("delivery %s of action %s", ev.Deliveries[0].ID, ev.Deliveries[0].Action)
-	_, err = d.follow(ctx, ev.Deliveries[0].ID, 0, "done")
-	return errors.Join(err, d.plugin(ctx, "bounce-port"))
+	return ev.Deliveries[0].ID, nil
 }
 
 func (d *demo) duplicate(ctx context.Context) error {
@@ -334,18 +345,10 @@ func (d *demo) throttled(ctx context.Context) error {
 
 func (d *demo) deadLetter(ctx context.Context) error {
 	d.title("4. A core link goes down while the ticket system is away: a dead letter, retried by hand")
-	id, err := d.send(ctx, "core-link-down.json")
+	dead, err := d.cause(ctx, "core-link-down.json")
 	if err != nil {
 		return err
 	}
-	ev, err := d.detail(ctx, id)
-	if err != nil {
-		return err
-	}
-	if len(ev.Deliveries) != 1 {
-		return fmt.Errorf("want 1 delivery of event %s, have %d", id, len(ev.Deliveries))
-	}
-	dead := ev.Deliveries[0].ID
 	seen, err := d.follow(ctx, dead, 0, "dead")
 	if err != nil {
 		return err
