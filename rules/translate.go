@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/pointsman/pointsman/rules/expression"
 )
@@ -86,6 +87,8 @@ type Request struct {
 	Body []byte
 	// Headers have lower-case names.
 	Headers, Query map[string]string
+	// Time is that of an event for which event.time yields nothing; zero: none.
+	Time time.Time
 }
 
 // Translator is a compiled Translation. It is immutable and safe for concurrent
@@ -177,7 +180,7 @@ func (tr *Translator) Events(req Request, lim Limits, limit int) ([]*Event, erro
 	}()
 	if tr.each == nil {
 		s.Reset(body, headers, query)
-		ev, err := tr.event(s, raw, lim, -1)
+		ev, err := tr.event(s, raw, req.Time, lim, -1)
 		if err != nil {
 			return nil, err
 		}
@@ -204,17 +207,20 @@ func (tr *Translator) Events(req Request, lim Limits, limit int) ([]*Event, erro
 				return nil, &RequestError{"event.data", i, err}
 			}
 		}
-		if evs[i], err = tr.event(s, data, lim, i); err != nil {
+		if evs[i], err = tr.event(s, data, req.Time, lim, i); err != nil {
 			return nil, err
 		}
 	}
 	return evs, nil
 }
 
-// event evaluates the attributes; data stands where there is no expression for
-// it.
-func (tr *Translator) event(s *expression.State, data []byte, lim Limits, index int) (*Event, error) {
+// event evaluates the attributes; data and at stand where there is no expression
+// for them.
+func (tr *Translator) event(s *expression.State, data []byte, at time.Time, lim Limits, index int) (*Event, error) {
 	a := Attributes{Source: "pointsman:/hooks/" + tr.name, DataContentType: "application/json"}
+	if !at.IsZero() {
+		a.Time = at.UTC().Format(time.RFC3339Nano)
+	}
 	for _, x := range tr.attrs {
 		v, err := x.run.Eval(s)
 		if err == nil {

@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
 # Checks and tests every example with bin/pointsman. One that has to be built
 # first has a prepare.sh; when that exits 77, what its plugins need is not
-# installed, and they are left out. What an example's configuration takes from
-# the environment is in its example.env.
+# installed, and they are left out.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 shopt -s nullglob
@@ -18,13 +17,6 @@ for file in examples/*/pointsman.yaml; do
 		*) exit "$code" ;;
 		esac
 	fi
-	(
-		if [ -f "$folder/example.env" ]; then
-			set -a
-			# shellcheck source=/dev/null
-			. "$folder/example.env"
-		fi
-		bin/pointsman check -c "$file" "${options[@]}"
-		bin/pointsman test -c "$file"
-	)
+	bin/pointsman check -c "$file" "${options[@]}"
+	bin/pointsman test -c "$file"
 done

@@ -90,7 +90,7 @@ func load(ctx context.Context, cfg *config.Config, h *host.Host, ask bool) (*loa
 		}}
 	}
 	for _, src := range cfg.Sources {
-		if src.Type != config.Webhook {
+		if !src.Hook() {
 			continue
 		}
 		tr, err := rules.NewTranslator(src.Translation)

@@ -12,7 +12,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"reflect"
 	"runtime"
 	"sync"
 	"syscall"
@@ -35,7 +34,7 @@ func (a *app) serveCmd() *cobra.Command {
 		Use:   "serve",
 		Short: "Run the router until SIGTERM",
 		Long: "Run the router. Logs go to stderr, as JSON when it is not a terminal. SIGHUP loads the configuration's\n" +
-			"rules, sources and actions again, as a whole or not at all. SIGTERM and SIGINT stop it: nothing is accepted any\n" +
+			"rules, sources, events and actions again, as a whole or not at all. SIGTERM and SIGINT stop it: nothing is accepted any\n" +
 			"more, running actions get shutdown_grace, what they do not finish is run after the next start.\n" +
 			"Exits 3 when the configuration is not valid or the store may not be used.",
 		Example: "  pointsman serve\n  pointsman serve -c /etc/pointsman/pointsman.yaml",
@@ -187,7 +186,7 @@ func (s *server) load(ctx context.Context) (router.Setup, error) {
 	return setup, nil
 }
 
-// reload replaces rules and actions, or changes nothing and says why.
+// reload replaces rules, sources and actions, or changes nothing and says why.
 func (s *server) reload(ctx context.Context) {
 	err := s.tryReload(ctx)
 	s.mu.Lock()
@@ -245,8 +244,6 @@ func needsRestart(old, cfg *config.Config) string {
 		return "data_dir"
 	case old.Store != cfg.Store || old.Durability != cfg.Durability:
 		return "store or durability"
-	case !reflect.DeepEqual(old.Events, cfg.Events):
-		return "events"
 	case old.Limits != cfg.Limits:
 		return "limits"
 	case old.Retention != cfg.Retention:

@@ -177,7 +177,7 @@ func TestReload(t *testing.T) {
 	s.write("rules/rules.yaml", routerRules)
 	for name, config := range map[string]string{
 		"listen": strings.Replace(routerConfig, "127.0.0.1:0", "127.0.0.1:1", 1),
-		"events": routerConfig + "events: {dedup: 1h}\n",
+		"limits": routerConfig + "limits: {batch: 10}\n",
 	} {
 		s.write("pointsman.yaml", config)
 		reload("refused for "+name, func(st router.Status) bool { return strings.Contains(st.ReloadError, name+" changed") })

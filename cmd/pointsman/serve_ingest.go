@@ -54,6 +54,12 @@ func ingestAuth(a config.Auth) ingest.Auth {
 		return ingest.Basic(a.User, a.Password.Reveal())
 	case config.AuthToken:
 		return ingest.Token(a.Header, a.Token.Reveal())
+	case config.AuthStandardWebhooks:
+		var c ingest.StandardWebhooksConfig
+		for _, s := range a.Secrets {
+			c.Keys = append(c.Keys, s.Reveal())
+		}
+		return ingest.StandardWebhooks(c)
 	case config.AuthNone:
 		return ingest.Auth{}
 	}

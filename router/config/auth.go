@@ -27,9 +27,11 @@ const (
 	AuthBasic
 	// AuthToken: a token in the vendor's own header.
 	AuthToken
+	// AuthStandardWebhooks: signed as Standard Webhooks says.
+	AuthStandardWebhooks
 )
 
-var authNames = [...]string{"none", "hmac", "bearer", "basic", "token"}
+var authNames = [...]string{"none", "hmac", "bearer", "basic", "token", "standard-webhooks"}
 
 // String returns the kind as the file names it.
 func (k AuthKind) String() string {
@@ -42,8 +44,8 @@ func (k AuthKind) String() string {
 // Auth is how a sender proves itself.
 type Auth struct {
 	Kind AuthKind
-	// Secrets of AuthHMAC: one that fits is enough, so that they can be changed
-	// without a gap.
+	// Secrets of AuthHMAC, and keys of AuthStandardWebhooks as bytes: one that
+	// fits is enough, so that they can be changed without a gap.
 	Secrets []Secret
 	// Header of AuthHMAC and AuthToken.
 	Header string
@@ -75,7 +77,7 @@ func (r *reader) auth(n *strictyaml.Node, vendor Auth) Auth {
 	}
 	m := n.Map("hmac", "bearer", "basic", "token", "query")
 	count := 0
-	for _, name := range authNames[1:] {
+	for _, name := range authNames[AuthHMAC:AuthStandardWebhooks] {
 		if m.Key(name) != nil {
 			count++
 		}
@@ -120,22 +122,8 @@ func (r *reader) hmac(n *strictyaml.Node, vendor Auth) Auth {
 		Kind: AuthHMAC, Header: vendor.Header, Prefix: vendor.Prefix,
 		Algorithm: orElse(vendor.Algorithm, "sha256"), Encoding: orElse(vendor.Encoding, "hex"),
 	}
-	one, many := m.Key("secret"), m.Key("secrets")
-	switch {
-	case m != nil && (one == nil) == (many == nil):
-		n.Errorf("want either secret or secrets")
-		one.Secret()
-		many.Secret()
-	case one != nil:
-		a.Secrets = []Secret{r.secret(one, minSecret)}
-	case many != nil:
-		items, ok := many.List()
-		if ok && len(items) == 0 {
-			many.Errorf("want at least one secret")
-		}
-		for _, item := range items {
-			a.Secrets = append(a.Secrets, r.secret(item, minSecret))
-		}
+	for _, s := range r.secrets(n, m) {
+		a.Secrets = append(a.Secrets, s.value)
 	}
 	r.set(m.Key("header"), &a.Header)
 	r.set(m.Key("prefix"), &a.Prefix)
@@ -149,6 +137,34 @@ func (r *reader) hmac(n *strictyaml.Node, vendor Auth) Auth {
 	}
 	a.Header = http.CanonicalHeaderKey(a.Header)
 	return a
+}
+
+// placed is a secret and where it is.
+type placed struct {
+	node  *strictyaml.Node
+	value Secret
+}
+
+// secrets reads either secret or secrets of the mapping m at n.
+func (r *reader) secrets(n *strictyaml.Node, m *strictyaml.Map) []placed {
+	var out []placed
+	one, many := m.Key("secret"), m.Key("secrets")
+	switch {
+	case m != nil && (one == nil) == (many == nil):
+		n.Errorf("want either secret or secrets")
+		n.Secret() // it may be there by another name
+	case one != nil:
+		out = append(out, placed{one, r.secret(one, minSecret)})
+	case many != nil:
+		items, ok := many.List()
+		if ok && len(items) == 0 {
+			many.Errorf("want at least one secret")
+		}
+		for _, item := range items {
+			out = append(out, placed{item, r.secret(item, minSecret)})
+		}
+	}
+	return out
 }
 
 func notInHeaderName(c rune) bool {

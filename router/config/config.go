@@ -149,6 +149,10 @@ type Source struct {
 	Translation rules.Translation
 }
 
+// Hook tells whether the source takes requests at /hooks/NAME, of whatever
+// webhook type it is.
+func (s *Source) Hook() bool { return s.Type == Webhook || s.Type == StandardWebhooks }
+
 // Action is one configured action.
 type Action struct {
 	Name string

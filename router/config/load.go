@@ -224,7 +224,10 @@ type sourceType struct {
 	name string
 	// vendor holds the vendor's authentication where the type has one.
 	vendor Auth
-	dedup  time.Duration
+	// auth reads the key auth where its forms are others than usual.
+	auth func(r *reader, m *strictyaml.Map) Auth
+	// dedup is the default, leastDedup what it must be at least.
+	dedup, leastDedup time.Duration
 	// keys are those beyond name, type, auth and dedup; read reads them.
 	keys []string
 	read func(r *reader, m *strictyaml.Map, s *Source)
@@ -234,7 +237,11 @@ type sourceType struct {
 // it is always there and configured under events.
 func sourceTypes() []sourceType {
 	return []sourceType{
-		{name: "webhook", dedup: 24 * time.Hour, keys: []string{"event", "each", "body"}, read: (*reader).webhook},
+		{name: Webhook, dedup: 24 * time.Hour, keys: []string{"event", "each", "body"}, read: (*reader).webhook},
+		{
+			name: StandardWebhooks, auth: (*reader).standardAuth, dedup: 24 * time.Hour, leastDedup: standardDedup,
+			keys: []string{"event", "each", "body"}, read: (*reader).standardWebhooks,
+		},
 	}
 }
 
@@ -258,9 +265,14 @@ func (r *reader) sources(n *strictyaml.Node) []Source {
 		}
 		t := types[known]
 		m := item.Map(append([]string{"name", "type", "auth", "dedup"}, t.keys...)...)
-		s := Source{Type: t.name, Dedup: t.dedup, Pos: pos(item), Auth: r.auth(m.Key("auth"), t.vendor)}
+		s := Source{Type: t.name, Dedup: t.dedup, Pos: pos(item)}
+		if t.auth != nil {
+			s.Auth = t.auth(r, m)
+		} else {
+			s.Auth = r.auth(m.Key("auth"), t.vendor)
+		}
 		r.unique(m, names, "source", &s.Name)
-		r.duration(m.Key("dedup"), &s.Dedup, 0, year)
+		r.duration(m.Key("dedup"), &s.Dedup, t.leastDedup, year)
 		if t.read != nil {
 			t.read(r, m, &s)
 		}

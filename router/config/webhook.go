@@ -11,14 +11,25 @@ import (
 // Webhook is the type of source that takes requests at /hooks/NAME.
 const Webhook = "webhook"
 
-// webhook reads the keys of a webhook source, and reports what is wrong with an
-// expression where it is.
+// webhook reads the keys of a webhook source.
 func (r *reader) webhook(m *strictyaml.Map, s *Source) {
+	r.translation(m, s, rules.Translation{Name: s.Name}, "type")
+}
+
+// translation reads what webhook sources have in common, and reports what is
+// wrong with an expression where it is. t holds the defaults; required are the
+// keys of event without one.
+func (r *reader) translation(m *strictyaml.Map, s *Source, t rules.Translation, required ...string) {
 	r.size(m.Key("body"), &s.Body, 1<<10, 64<<20)
-	t := rules.Translation{Name: s.Name}
-	event := m.Required("event").Map("type", "source", "id", "subject", "time", "data")
+	n := m.Key("event")
+	if len(required) > 0 {
+		n = m.Required("event")
+	}
+	event := n.Map("type", "source", "id", "subject", "time", "data")
+	for _, name := range required {
+		event.Required(name)
+	}
 	at := make(map[string]*strictyaml.Node)
-	event.Required("type")
 	for _, x := range t.Expressions() {
 		n := m.Key(x.Key)
 		if name, ok := strings.CutPrefix(x.Key, "event."); ok {
@@ -71,7 +82,7 @@ func exposedHooks(sources *strictyaml.Node, c *Config) {
 	}
 	items, _ := sources.List()
 	for _, s := range c.Sources {
-		if s.Type != Webhook || s.Auth.Kind != AuthNone {
+		if !s.Hook() || s.Auth.Kind != AuthNone {
 			continue
 		}
 		for _, item := range items {

@@ -128,7 +128,7 @@ func (h *Handler) translate(w http.ResponseWriter, r *http.Request, hook *Hook) 
 			return nil, p
 		}
 	}
-	req := rules.Request{Body: body, Headers: headersOf(r, hook.Auth), Query: queryOf(r)}
+	req := rules.Request{Body: body, Headers: headersOf(r, hook.Auth), Query: queryOf(r), Time: hook.Auth.sentAt(r)}
 	evs, err := hook.Translator.Events(req, rules.Limits{Depth: h.cfg.Depth}, h.cfg.Batch)
 	return evs, h.requestProblem(hook.Name, err)
 }

@@ -33,11 +33,19 @@ func (runner) Close(context.Context)                  {}
 // routed starts a server in front of a real router with an embedded store.
 func routed(t *testing.T, cfg ingest.Config) *site {
 	t.Helper()
-	db, err := sqlite.Open(sqlite.Config{Path: filepath.Join(t.TempDir(), "events.db")})
+	accept, stop := route(t, filepath.Join(t.TempDir(), "events.db"))
+	t.Cleanup(stop)
+	cfg.Accept = accept
+	return serve(t, cfg)
+}
+
+// route runs a real router on an embedded store until stop.
+func route(t *testing.T, path string) (accept ingest.Accepter, stop func()) {
+	t.Helper()
+	db, err := sqlite.Open(sqlite.Config{Path: path})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = db.Close() })
 	rs, err := rules.LoadFiles(nil, rules.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -53,12 +61,6 @@ func routed(t *testing.T, cfg ingest.Config) *site {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- r.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
 	started := time.NewTicker(time.Millisecond)
 	defer started.Stop()
 	for range started.C { // a router says that it started to nobody
@@ -66,10 +68,15 @@ func routed(t *testing.T, cfg ingest.Config) *site {
 			break
 		}
 	}
-	cfg.Accept = func(ctx context.Context, from router.Origin, evs []*rules.Event) ([]router.Result, error) {
+	accept = func(ctx context.Context, from router.Origin, evs []*rules.Event) ([]router.Result, error) {
 		return r.Accept(ctx, from, evs)
 	}
-	return serve(t, cfg)
+	return accept, func() {
+		cancel()
+		if err := errors.Join(<-done, db.Close()); err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 // TestRepeated has what becomes of a second event with the id of the first.
