@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/pointsman/pointsman/router/config"
+	"github.com/pointsman/pointsman/rules"
 	"github.com/pointsman/pointsman/rules/strictyaml"
 )
 
@@ -90,8 +91,7 @@ func TestStandardWebhooksProblems(t *testing.T) {
 		"text":       {source("auth: {hmac: canary-token-of-someone}"), "", `1:59: want a mapping, got text`},
 		"no secret":  {source("auth: {hmac: {}}"), "", `1:59: want either secret or secrets`},
 		"no secrets": {source("auth: {hmac: {secrets: []}}"), "", `1:69: want at least one secret`},
-		"header": {source("auth: {hmac: {secret: \"${env:S}\", header: X-Sig}}"), longSecret,
-			`1:80: unknown key "header" (known: secret, secrets)`},
+		"header":     {source("auth: {hmac: {secret: \"${env:S}\", header: X-Sig}}"), longSecret, `1:80: unknown key "header" (known: secret, secrets)`},
 		"misspelled": {source("auth: {hmac: {secrt: canary-literal-secret}}"), "", `
 1:59: want either secret or secrets
 1:60: unknown key "secrt" (did you mean "secret"?)`},
@@ -115,6 +115,50 @@ func TestStandardWebhooksProblems(t *testing.T) {
 			lines = append(lines, head)
 		}
 		if diff := cmp.Diff(strings.TrimPrefix(tc.want, "\n"), strings.Join(lines, "\n")); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+	}
+}
+
+// What becomes of a request when the source says nothing of events.
+func TestStandardWebhooksTranslation(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	for name, tc := range map[string]struct{ keys, body, want string }{
+		"the usual shape": {
+			"", `{"type": "invoice.paid", "timestamp": "2026-11-23T11:00:00Z", "data": {"n": 1}}`,
+			`"type":"invoice.paid","datacontenttype":"application/json","time":"2026-11-23T12:00:00Z","data":{"n":1}}`,
+		},
+		"data is null":     {"", `{"type": "a", "data": null}`, `"type":"a","datacontenttype":"application/json","time":"2026-11-23T12:00:00Z","data":null}`},
+		"no data":          {"", `{"type": "a", "n": 1}`, `"type":"a","datacontenttype":"application/json","time":"2026-11-23T12:00:00Z","data":{"n":1,"type":"a"}}`},
+		"no type":          {"", `{"data": 1}`, `"type":"standard-webhooks","datacontenttype":"application/json","time":"2026-11-23T12:00:00Z","data":{"data":1}}`},
+		"type is a number": {"", `{"type": 1, "data": 2}`, `"type":"standard-webhooks","datacontenttype":"application/json","time":"2026-11-23T12:00:00Z","data":2}`},
+		"type is empty":    {"", `{"type": "", "data": 2}`, `"type":"standard-webhooks","datacontenttype":"application/json","time":"2026-11-23T12:00:00Z","data":2}`},
+		"a list":           {"", `["type", "data"]`, `"type":"standard-webhooks","datacontenttype":"application/json","time":"2026-11-23T12:00:00Z","data":["type","data"]}`},
+		"a text":           {"", `"type"`, `"type":"standard-webhooks","datacontenttype":"application/json","time":"2026-11-23T12:00:00Z","data":"type"}`},
+		"null":             {"", `null`, `"type":"standard-webhooks","datacontenttype":"application/json","time":"2026-11-23T12:00:00Z","data":null}`},
+		"some expressions": {
+			", event: {subject: body.data.s, time: body.timestamp}", `{"type": "a", "timestamp": "2026-11-23T11:00:00Z", "data": {"s": "x"}}`,
+			`"type":"a","datacontenttype":"application/json","subject":"x","time":"2026-11-23T11:00:00Z","data":{"s":"x"}}`,
+		},
+		"each": {
+			`, each: body, event: {type: '"a"', id: item.id}`, `[{"id": "msg_1", "data": 1}]`,
+			`"type":"a","datacontenttype":"application/json","time":"2026-11-23T12:00:00Z","data":{"data":1,"id":"msg_1"}}`,
+		},
+	} {
+		c := load(t, "sources: [{name: a, type: standard-webhooks, auth: {hmac: {secret: \"${env:TOKEN}\"}}"+tc.keys+"}]\n")
+		tr, err := rules.NewTranslator(c.Sources[0].Translation)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		evs, err := tr.Events(rules.Request{Body: []byte(tc.body), Headers: map[string]string{"webhook-id": "msg_1"}, Time: at}, rules.Limits{}, 10)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		want := `{"specversion":"1.0","id":"msg_1","source":"pointsman:/hooks/a",` + tc.want
+		if diff := cmp.Diff(want, string(evs[0].JSON())); diff != "" {
 			t.Errorf("%s: %s", name, diff)
 		}
 	}
