@@ -78,6 +78,31 @@ func TestStandardWebhooksSource(t *testing.T) {
 	}
 }
 
+// What the http action signs, another router takes, whichever form the secret
+// has.
+func TestRoutersPassEventsOn(t *testing.T) {
+	t.Parallel()
+	for name, secret := range map[string]string{
+		"text":   "a secret of some bytes",
+		"base64": "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+		"whsec_": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			to := newSite(t, routerConfig+"sources:\n  - {name: from, type: standard-webhooks, auth: {hmac: {secret: "+secret+"}}}\n", routerRules, succeeds).serve()
+			from := newSite(t, routerConfig+"  - {name: pass-on, plugin: http, settings: {url: '"+to.events+"/hooks/from', secret: "+secret+"}}\n",
+				"rules: [{name: all, when: 'true', do: [{action: pass-on}]}]\n", succeeds).serve()
+			if code := from.send("e1", "work"); code != http.StatusAccepted {
+				t.Fatalf("sent: %d", code)
+			}
+			sent := from.all("done", 1)
+			if done := to.all("done", 1); done[0].EventID != sent[0].ID {
+				t.Errorf("%+v is from %+v", done, sent)
+			}
+		})
+	}
+}
+
 // B13: nothing starts that anyone could sign for.
 func TestEmptySecretIsRefused(t *testing.T) {
 	t.Parallel()

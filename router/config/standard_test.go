@@ -91,10 +91,7 @@ func TestStandardWebhooksProblems(t *testing.T) {
 		"text":       {source("auth: {hmac: canary-token-of-someone}"), "", `1:59: want a mapping, got text`},
 		"no secret":  {source("auth: {hmac: {}}"), "", `1:59: want either secret or secrets`},
 		"no secrets": {source("auth: {hmac: {secrets: []}}"), "", `1:69: want at least one secret`},
-		"header": {
-			source("auth: {hmac: {secret: \"${env:S}\", header: X-Sig}}"), longSecret,
-			`1:80: unknown key "header" (known: secret, secrets)`,
-		},
+		"header":     {source("auth: {hmac: {secret: \"${env:S}\", header: X-Sig}}"), longSecret, `1:80: unknown key "header" (known: secret, secrets)`},
 		"misspelled": {source("auth: {hmac: {secrt: canary-literal-secret}}"), "", `
 1:59: want either secret or secrets
 1:60: unknown key "secrt" (did you mean "secret"?)`},
