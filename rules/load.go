@@ -278,7 +278,7 @@ func (l *loader) name(r *Rule, m *strictyaml.Map) {
 
 // expression compiles the text of a key such as when.
 func (l *loader) expression(n *strictyaml.Node) *expression.Program {
-	text, ok := n.Text()
+	text, ok := n.Written()
 	if !ok {
 		return nil
 	}

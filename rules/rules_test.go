@@ -277,7 +277,7 @@ func TestLoadErrors(t *testing.T) {
       - {action: bounce-port, with: {args: 5}}
       - {action: log, if: "event.a ==", with: "x ${{ event.b + }}"}
   - name: second
-    when: true
+    when: [true]
     do: [{action: log}]
 `, `r.yaml:2:5: "when" is missing
       - name: first rule
@@ -315,8 +315,8 @@ r.yaml:12:62: rule "second": the expression ends too early
 r.yaml:13:11: rule "second": the name is taken by the rule in r.yaml:5 (give each rule its own)
       - name: second
               ^
-r.yaml:14:11: rule "second": want text, got true or false (write "true" in quotes)
-        when: true
+r.yaml:14:11: rule "second": want text, got a list
+        when: [true]
               ^`},
 		{"literal block", `rules:
   - name: a
@@ -533,5 +533,21 @@ func TestLoadRefusesHugeFiles(t *testing.T) {
 	want := "huge.yaml:1:1: file has 67108865 bytes, the limit is 67108864 (split it)"
 	if err == nil || err.Error() != want {
 		t.Errorf("error %v, want %s", err, want)
+	}
+}
+
+// TestExpressionsMayBeBareScalars: true, a number and false are expressions,
+// though YAML reads them as something else than text.
+func TestExpressionsMayBeBareScalars(t *testing.T) {
+	t.Parallel()
+	rs := load(t, `rules:
+  - name: always
+    when: true
+    key: 7
+    do: [{action: a}, {action: b, if: false}]
+`)
+	ms := rs.MatchValue(linkDown())
+	if len(ms) != 1 || ms[0].Key != "7" || ms[0].Calls[0].Skipped || !ms[0].Calls[1].Skipped {
+		t.Errorf("matches %+v", ms)
 	}
 }

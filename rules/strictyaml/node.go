@@ -156,6 +156,15 @@ func (n *Node) Text() (string, bool) {
 	return "", false
 }
 
+// Written returns a string, number or boolean as it is written, for values that
+// are texts of a language of their own.
+func (n *Node) Written() (string, bool) {
+	if n != nil && (n.kind == boolKind || n.kind == intKind || n.kind == floatKind) {
+		return n.text, true
+	}
+	return n.Text()
+}
+
 // Bool returns a boolean; only true and false are ones.
 func (n *Node) Bool() (value, ok bool) {
 	if n == nil {
