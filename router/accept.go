@@ -63,6 +63,7 @@ func (r *Router) Accept(ctx context.Context, from Origin, evs []*rules.Event, st
 		p.from, p.ev, p.setup, p.left = from, ev, setup, left
 		p.matches = setup.Rules.Match(ev)
 		r.validate(p)
+		ev.Digest() // computed once, here and not in the one goroutine that commits
 		if i == len(evs)-1 {
 			p.states = states
 		}
