@@ -9,7 +9,10 @@ import (
 )
 
 const (
-	checkEvery  = 30 * time.Second
+	checkEvery = 30 * time.Second
+	// checkAgain is the pause when the store could not be asked: the router is not
+	// ready until it can.
+	checkAgain  = 5 * time.Second
 	retainEvery = time.Minute
 	// orphanAge is the max_age of deliveries whose action is not configured any
 	// more.
@@ -19,8 +22,7 @@ const (
 // keepHouse removes what retention no longer keeps, re-checks the store's
 // durability, and ends deliveries that waited too long for a removed action.
 func (r *Router) keepHouse(ctx context.Context) {
-	r.checkStore(ctx)
-	check, retain := time.NewTicker(checkEvery), time.NewTicker(retainEvery)
+	check, retain := time.NewTimer(r.checkStore(ctx)), time.NewTicker(retainEvery)
 	defer check.Stop()
 	defer retain.Stop()
 	for {
@@ -28,7 +30,7 @@ func (r *Router) keepHouse(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-check.C:
-			r.checkStore(ctx)
+			check.Reset(r.checkStore(ctx))
 		case <-retain.C:
 			r.retain(ctx)
 			r.buryOrphans(ctx)
@@ -36,23 +38,25 @@ func (r *Router) keepHouse(ctx context.Context) {
 	}
 }
 
-func (r *Router) checkStore(ctx context.Context) {
+// checkStore asks the store for its settings; it returns when to ask again.
+func (r *Router) checkStore(ctx context.Context) time.Duration {
 	call, cancel := context.WithTimeout(ctx, checkEvery/2)
 	defer cancel()
 	short, err := r.cfg.Store.Shortfalls(call, r.cfg.Durability)
 	if ctx.Err() != nil {
-		return
+		return checkEvery
 	}
 	if err != nil {
 		r.health.set(reasonStore, "store: "+err.Error())
 		r.log.Warn("asking the store for its settings", "error", err)
-		return
+		return checkAgain
 	}
 	r.health.clear(reasonStore)
 	for _, s := range short {
 		r.log.Warn("the store promises less than configured", "setting", s.Setting, "value", s.Value, "want", s.Want)
 	}
 	r.health.setShortfalls(short)
+	return checkEvery
 }
 
 func (r *Router) retain(ctx context.Context) {

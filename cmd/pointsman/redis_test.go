@@ -19,14 +19,10 @@ func redisServer(t *testing.T, args ...string) string {
 	if err != nil {
 		t.Skip("NOT RUN: several routers on one Redis; install redis-server (make deps)")
 	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := ln.Addr().(*net.TCPAddr).Port
-	_ = ln.Close()
+	addr := freePort(t)
+	_, port, _ := strings.Cut(addr, ":")
 	cmd := exec.Command(bin, append([]string{
-		"--port", fmt.Sprint(port), "--bind", "127.0.0.1", "--dir", t.TempDir(), "--save", "", "--appendonly", "yes",
+		"--port", port, "--bind", "127.0.0.1", "--dir", t.TempDir(), "--save", "", "--appendonly", "yes",
 	}, args...)...)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -35,7 +31,18 @@ func redisServer(t *testing.T, args ...string) string {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	})
-	return fmt.Sprintf("redis://127.0.0.1:%d/0", port)
+	return "redis://" + addr + "/0"
+}
+
+// freePort is an address on which nothing listens.
+func freePort(t *testing.T) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	return ln.Addr().String()
 }
 
 const sharedConfig = `

@@ -194,7 +194,7 @@ func (db *DB) Shortfalls(ctx context.Context, want store.Durability) ([]store.Sh
 	case want == store.Strict:
 		add("appendfsync", fsync, "always (CONFIG SET appendfsync always, and in redis.conf)", true)
 	case fsync == "everysec":
-		add("appendfsync", fsync, "always, unless losing up to two seconds is acceptable when the machine loses power", false)
+		add("appendfsync", fsync, "always, unless losing up to two seconds is acceptable when Redis or its machine crashes", false)
 	default:
 		add("appendfsync", fsync, "everysec or always (CONFIG SET appendfsync everysec, and in redis.conf)", true)
 	}

@@ -120,6 +120,7 @@ func broken(err error) bool {
 // refusal tells what an answer of the server means for the caller.
 func refusal(err error) error {
 	text := err.Error()
+	overwritten, _, _ := strings.Cut(strings.TrimPrefix(text, "PMTYPE"), " script: ")
 	for _, r := range []struct {
 		prefix string
 		err    error
@@ -128,6 +129,7 @@ func refusal(err error) error {
 		{"PMGONE", fmt.Errorf("%w, or Redis was emptied or restored from an older copy: this start is not registered there any more; restart the router",
 			store.ErrFenced)},
 		{"PMFULL", store.ErrFull},
+		{"PMTYPE", fmt.Errorf("a key was overwritten from outside:%s; docs/redis.md says what to do", overwritten)},
 		{"OOM", fmt.Errorf("%w; Redis is at its maxmemory: raise it, or lower retention.size", err)},
 		{"NOPERM", fmt.Errorf("%w; docs/redis.md lists what the user must be allowed", err)},
 		{"READONLY", fmt.Errorf("%w; the server is a replica: give the address of the primary", err)},

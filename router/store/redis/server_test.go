@@ -53,15 +53,7 @@ func newServer(tb testing.TB, args ...string) *server {
 // start starts the server on its directory and waits until it answers.
 func (s *server) start() {
 	s.tb.Helper()
-	_, port, err := net.SplitHostPort(s.addr)
-	if err != nil {
-		s.tb.Fatal(err)
-	}
-	args := append([]string{"--port", port, "--bind", "127.0.0.1", "--dir", s.dir, "--save", "", "--logfile", filepath.Join(s.dir, "log")}, s.args...)
-	s.cmd = exec.Command("redis-server", args...)
-	if err := s.cmd.Start(); err != nil {
-		s.tb.Fatal(err)
-	}
+	s.launch()
 	c := s.client()
 	deadline := time.Now().Add(10 * time.Second)
 	for c.Ping(context.Background()).Err() != nil {
@@ -70,6 +62,20 @@ func (s *server) start() {
 			s.tb.Fatalf("redis-server does not answer:\n%s", log)
 		}
 		<-time.After(10 * time.Millisecond)
+	}
+}
+
+// launch starts the server and does not wait.
+func (s *server) launch() {
+	s.tb.Helper()
+	_, port, err := net.SplitHostPort(s.addr)
+	if err != nil {
+		s.tb.Fatal(err)
+	}
+	args := append([]string{"--port", port, "--bind", "127.0.0.1", "--dir", s.dir, "--save", "", "--logfile", filepath.Join(s.dir, "log")}, s.args...)
+	s.cmd = exec.Command("redis-server", args...)
+	if err := s.cmd.Start(); err != nil {
+		s.tb.Fatal(err)
 	}
 }
 

@@ -10,7 +10,9 @@
 -- After it: I1-I4. A retry raises the epoch, so that an attempt which a cancel
 -- overtook cannot settle it any more.
 local op = arg()
-local before = call('GET', K .. 'op:' .. op)
+need_shared()
+need('zset', 'ds')
+local before = text('op:' .. op)
 if before then return cmsgpack.unpack(before) end
 local dseq = tonumber(call('HGET', K .. 'meta', 'dseq')) or 0
 
@@ -83,10 +85,23 @@ kinds[4] = function(r, c)
   return 1
 end
 
-local out = {}
+local changes, loaded = {}, {}
 for i = 1, num() do
   local c = read_change()
-  local r = load(c.id)
+  changes[i] = c
+  local r = loaded[c.id] or load(c.id)
+  loaded[c.id] = r
+  if r then
+    need_action(r.action)
+    if c.replace then need_action(c.replace.action) end
+    if #c.also > 0 then need('string', 'l:' .. r.event) end
+  end
+  for _, d in ipairs(c.also) do need_action(d.action) end
+end
+
+local out = {}
+for i, c in ipairs(changes) do
+  local r = loaded[c.id]
   out[i] = r and kinds[c.kind](r, c) or 3
 end
 call('HSET', K .. 'meta', 'dseq', dseq)

@@ -12,6 +12,8 @@
 -- lost. A delivery whose event or record was deleted from outside is not
 -- leased: it is dead with an error that says so, or leaves the queue.
 local op, instance, start, ttl = arg(), arg(), arg(), num()
+need_shared()
+need('hash', 'inst')
 local refused = fence(instance, start)
 if refused then return refused end
 
@@ -19,13 +21,12 @@ local leases = {} -- { r, event, lost, due }
 
 local function again()
   if op == '' then return false end
-  local s = call('GET', K .. 'op:' .. op)
+  local s = text('op:' .. op)
   if not s then return false end
   for _, o in ipairs(cmsgpack.unpack(s)) do
     local r = load(o[1])
     if r and r.state == LEASED and r.epoch == o[2] then
-      local lost = o[3] and call('LINDEX', K .. 'h:' .. r.id, -1) or ''
-      leases[#leases + 1] = { r = r, event = call('GET', K .. 'e:' .. r.event) or '', lost = lost or '' }
+      leases[#leases + 1] = { r = r, event = text('e:' .. r.event) or '', lost = o[3] and last(r) or '' }
     end
   end
   return true
@@ -33,7 +34,7 @@ end
 
 local epoch
 local function lease(r, due)
-  local event = call('GET', K .. 'e:' .. r.event)
+  local event = text('e:' .. r.event)
   if not event then
     r.error = 'the event is missing from Redis: its key was deleted from outside'
     move(r, DEAD)
@@ -45,7 +46,7 @@ local function lease(r, due)
     history(r, false, r.starts, r.started, now, 'lost', '', '')
     r.uncertain = true
   end
-  if r.uncertain then lost = call('LINDEX', K .. 'h:' .. r.id, -1) or '' end
+  if r.uncertain then lost = last(r) or '' end
   if not epoch then epoch = math.max(now, (tonumber(call('HGET', K .. 'meta', 'epoch')) or 0) + 1) else epoch = epoch + 1 end
   r.epoch, r.started, r.due, r.settled, r.starts = epoch, now, now + ttl, 0, r.starts + 1
   move(r, LEASED)
@@ -55,7 +56,10 @@ local function lease(r, due)
 end
 
 local wants = {}
-for i = 1, num() do wants[i] = { action = arg(), n = num() } end
+for i = 1, num() do
+  wants[i] = { action = arg(), n = num() }
+  need_action(wants[i].action)
+end
 if not again() then
   for _, want in ipairs(wants) do
     local q = K .. 'q:' .. want.action

@@ -11,6 +11,7 @@
 --
 -- After it: I1, I4; an identity has a mark only if its event was written; a
 -- uid that is stored is not written again, so a call may be repeated.
+need_shared()
 local meta = call('HMGET', K .. 'meta', 'seq', 'dseq', 'full')
 if meta[3] == '1' then return redis.error_reply('PMFULL nothing finished is left to remove') end
 local seq, dseq = tonumber(meta[1]) or 0, tonumber(meta[2]) or 0
@@ -30,15 +31,15 @@ end
 
 local function marked(t)
   if t.mark == '' then return end
-  local m = call('GET', K .. 'm:' .. t.mark)
+  local m = text('m:' .. t.mark)
   if not m then return end
   local expires, digest, after = struct.unpack('<dc16', m)
   if expires <= now then return end
   local uid = string.sub(m, after)
   if uid == t.uid then return 5, uid end
   if t.strict and digest ~= t.digest then return 3, uid end
-  local e = call('GETRANGE', K .. 'e:' .. uid, 1, 4)
-  if #e == 4 then call('SETRANGE', K .. 'e:' .. uid, 1, struct.pack('<I4', struct.unpack('<I4', e) + 1)) end
+  local e = redis.pcall('GETRANGE', K .. 'e:' .. uid, 1, 4)
+  if type(e) == 'string' and #e == 4 then call('SETRANGE', K .. 'e:' .. uid, 1, struct.pack('<I4', struct.unpack('<I4', e) + 1)) end
   return 2, uid
 end
 
@@ -85,9 +86,24 @@ local function write(t)
   end
 end
 
-local out = {}
-for _ = 1, num() do
+local txns = {}
+for i = 1, num() do
   local t = read_txn()
+  for _, s in ipairs(t.states) do need('string', 's:' .. s.key) end
+  for _, d in ipairs(t.deliveries) do
+    local g = group(d.state)
+    if g then need('zset', 'x:' .. g .. ':' .. d.action) end
+    if g == 'open' then need('zset', 'q:' .. d.action) end
+  end
+  if t.revision ~= '' then need('hash', 'revrefs') end
+  txns[i] = t
+end
+need('zset', 'evs')
+need('zset', 'ds')
+for n = math.floor(seq / SEGMENT), math.floor((seq + #txns) / SEGMENT) do need('string', 'i:' .. n) end
+
+local out = {}
+for _, t in ipairs(txns) do
   local status, uid = marked(t)
   if not status then
     if call('EXISTS', K .. 'e:' .. t.uid) == 1 then

@@ -47,6 +47,30 @@ local function arg()
 end
 local function num() return tonumber(arg()) end
 
+-- need refuses a shared key that holds a value of another type, overwritten from
+-- outside: a call that met it after its first write would be half done, so a
+-- script asks for all that it may touch before it. What belongs to one record
+-- only (d:, e:, h:, m:) is read with pcall instead, so that the damage stays there.
+local needed = {}
+local function need(kind, key)
+  if needed[key] then return end
+  local has = call('TYPE', K .. key).ok
+  if has ~= kind and has ~= 'none' then error({ err = 'PMTYPE ' .. K .. key .. ' holds a ' .. has .. ' instead of a ' .. kind }) end
+  needed[key] = true
+end
+
+local function need_shared()
+  need('hash', 'meta')
+  need('hash', 'counts')
+  need('hash', 'leases')
+end
+
+-- need_action asks for the queue and the indexes of an action.
+local function need_action(action)
+  need('zset', 'q:' .. action)
+  for _, g in ipairs({ 'open', 4, 5, 6 }) do need('zset', 'x:' .. g .. ':' .. action) end
+end
+
 -- fence refuses a router whose instance has started anew since, or whose
 -- registration is gone with everything else.
 local function fence(instance, start)
@@ -90,10 +114,16 @@ local function whole(r)
     #r.error, r.error, #r.call, r.call, #r.static, r.static)
 end
 
+-- text reads a string, nil if there is none or a value of another type.
+local function text(key)
+  local s = redis.pcall('GET', K .. key)
+  return type(s) == 'string' and s or nil
+end
+
 -- load reads a delivery, nil if there is none.
 local function load(id)
-  local s = call('GET', K .. 'd:' .. id)
-  if not s then return nil end
+  local s = text('d:' .. id)
+  if not s or #s < HEAD then return nil end
   local r, flags, version = { id = id, raw = s }, 0, 0
   version, r.state, r.settled, flags, r.epoch, r.due, r.started, r.updated, r.created, r.budget, r.seq,
     r.budget_from, r.attempts, r.starts, r.crashes, r.count, r.expanded,
@@ -152,14 +182,22 @@ local function move(r, to)
   end
 end
 
+-- last reads the newest attempt, nil if there is none.
+local function last(r)
+  local s = redis.pcall('LINDEX', K .. 'h:' .. r.id, -1)
+  return type(s) == 'string' and s or nil
+end
+
 -- history adds an attempt, or puts it in place of the last one.
 local function history(r, replace, number, started, ended, outcome, err, output)
   local s = struct.pack(ATTEMPT, number, started, ended, #outcome, outcome, #err, err, #output, output)
   grown = grown + #s + ATTEMPT_COST
-  if replace then
-    grown = grown - #call('LINDEX', K .. 'h:' .. r.id, -1) - ATTEMPT_COST
+  local before = replace and last(r)
+  if before then
+    grown = grown - #before - ATTEMPT_COST
     call('LSET', K .. 'h:' .. r.id, -1, s)
-  else
+  elseif type(redis.pcall('RPUSH', K .. 'h:' .. r.id, s)) ~= 'number' then -- overwritten from outside
+    call('DEL', K .. 'h:' .. r.id)
     call('RPUSH', K .. 'h:' .. r.id, s)
   end
 end

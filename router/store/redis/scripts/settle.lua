@@ -9,6 +9,8 @@
 --
 -- After it: I1, I2; an outcome is in the history once, however often it came.
 local instance, start = arg(), arg()
+need_shared()
+need('hash', 'inst')
 local refused = fence(instance, start)
 if refused then return refused end
 
@@ -28,8 +30,10 @@ local function finished(r, a, replace)
   history(r, replace, r.starts, a.started, a.ended, a.outcome, a.error, a.output)
 end
 
+local loaded = {}
+
 local function settle(o)
-  local r = load(o.id)
+  local r = loaded[o.id]
   if not r or r.epoch == 0 or r.epoch ~= o.epoch then return 3 end
   if r.state == LEASED then
     if o.attempt then finished(r, o.attempt, false) else r.starts = r.starts - 1 end
@@ -47,8 +51,8 @@ local function settle(o)
   if o.attempt then
     finished(r, o.attempt, true)
   else
-    local s = call('RPOP', K .. 'h:' .. r.id)
-    if s then grown = grown - #s - ATTEMPT_COST end
+    local s = redis.pcall('RPOP', K .. 'h:' .. r.id)
+    if type(s) == 'string' then grown = grown - #s - ATTEMPT_COST end
     r.starts = r.starts - 1
   end
   local all = r.error ~= o.error
@@ -57,7 +61,17 @@ local function settle(o)
   return 2
 end
 
+local outcomes = {}
+for i = 1, num() do
+  local o = read_outcome()
+  outcomes[i] = o
+  if not loaded[o.id] then
+    loaded[o.id] = load(o.id)
+    if loaded[o.id] then need_action(loaded[o.id].action) end
+  end
+end
+
 local out = {}
-for i = 1, num() do out[i] = settle(read_outcome()) end
+for i, o in ipairs(outcomes) do out[i] = settle(o) end
 finish()
 return out
