@@ -40,7 +40,7 @@ func TestSettingChangedWhileRunning(t *testing.T) {
 			t.Fatalf("before: %+v", got)
 		}
 		s.policy.Store("allkeys-lru")
-		<-time.After(checkEvery)
+		<-time.After(checkEvery + time.Second)
 		synctest.Wait()
 		got := b.r.Health()
 		if len(got.Shortfalls) != 1 || got.Shortfalls[0].Value != "allkeys-lru" || len(got.Reasons) > 0 {
