@@ -19,7 +19,7 @@ const (
 	// kinds is the number of rules, and of event types.
 	kinds = 10
 	// maxEvents bounds a round.
-	maxEvents = 1 << 21
+	maxEvents = 1 << 23
 	idPrefix  = "bench-"
 	idDigits  = 12
 )
