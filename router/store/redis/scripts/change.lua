@@ -92,11 +92,11 @@ for i = 1, num() do
   local r = loaded[c.id] or load(c.id)
   loaded[c.id] = r
   if r then
-    need_action(r.action)
+    for g = DEAD, CANCELLED do need_action(r.action, g) end
     if c.replace then need_action(c.replace.action) end
     if #c.also > 0 then need('string', 'l:' .. r.event) end
   end
-  for _, d in ipairs(c.also) do need_action(d.action) end
+  for _, d in ipairs(c.also) do need_action(d.action, group(d.state)) end
 end
 
 local out = {}

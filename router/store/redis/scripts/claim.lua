@@ -58,7 +58,7 @@ end
 local wants = {}
 for i = 1, num() do
   wants[i] = { action = arg(), n = num() }
-  need_action(wants[i].action)
+  need_action(wants[i].action, DEAD)
 end
 if not again() then
   for _, want in ipairs(wants) do

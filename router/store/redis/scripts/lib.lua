@@ -65,10 +65,12 @@ local function need_shared()
   need('hash', 'leases')
 end
 
--- need_action asks for the queue and the indexes of an action.
-local function need_action(action)
+-- need_action asks for the queue of an action and for its index of what is open
+-- and, unless g is nil or 'open', of another group.
+local function need_action(action, g)
   need('zset', 'q:' .. action)
-  for _, g in ipairs({ 'open', 4, 5, 6 }) do need('zset', 'x:' .. g .. ':' .. action) end
+  need('zset', 'x:open:' .. action)
+  if g and g ~= 'open' then need('zset', 'x:' .. g .. ':' .. action) end
 end
 
 -- fence refuses a router whose instance has started anew since, or whose

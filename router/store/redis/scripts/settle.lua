@@ -65,10 +65,9 @@ local outcomes = {}
 for i = 1, num() do
   local o = read_outcome()
   outcomes[i] = o
-  if not loaded[o.id] then
-    loaded[o.id] = load(o.id)
-    if loaded[o.id] then need_action(loaded[o.id].action) end
-  end
+  local r = loaded[o.id] or load(o.id)
+  loaded[o.id] = r
+  if r then need_action(r.action, group(o.state)) end
 end
 
 local out = {}
