@@ -74,16 +74,16 @@ func (a *app) check(ctx context.Context, strict, noPlugins bool) error {
 			}
 		}
 		if len(problems) == 0 {
-			if err := a.printf("%s: ok, %d warnings\n", a.configPath, len(warnings)); err != nil {
+			if err := a.printf("%s: ok, %s\n", a.configPath, counted(len(warnings), "warning")); err != nil {
 				return err
 			}
 		}
 	}
 	if n := len(problems); n > 0 {
-		return exitf(exitFindings, "%d problems, %d warnings", n, len(warnings))
+		return exitf(exitFindings, "%s, %s", counted(n, "problem"), counted(len(warnings), "warning"))
 	}
 	if strict && len(warnings) > 0 {
-		return exitf(exitFindings, "%d warnings, and --strict", len(warnings))
+		return exitf(exitFindings, "%s, and --strict", counted(len(warnings), "warning"))
 	}
 	return nil
 }
