@@ -174,7 +174,7 @@ func (h *Handler) notAccepted(err error) *problem {
 	case errors.Is(err, context.Canceled):
 		return unavailable("the client went away")
 	default:
-		h.cfg.Log.Warn("event not accepted", "error", err)
+		h.cfg.Log.Debug("event not accepted", "error", err)
 		return unavailable("the event could not be stored durably")
 	}
 }
