@@ -224,7 +224,7 @@ func TestTrialRemarksOnOutput(t *testing.T) {
 func TestTrialOfSomethingElse(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "hello")
-	text := []byte("#!/bin/sh\necho hello there\necho oops >&2\n")
+	text := []byte("#!/bin/sh\necho oops >&2\necho hello there\n")
 	if err := os.WriteFile(path, text, 0o700); err != nil {
 		t.Fatal(err)
 	}
