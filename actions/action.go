@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"sync"
 
 	"github.com/cloudevents/sdk-go/v2/event"
@@ -124,6 +125,27 @@ func (r *Request) Event() (event.Event, error) {
 		}
 	})
 	return r.event, r.err
+}
+
+// Hops is what an event that this run causes must say of how it came to be: one
+// more than the event of the request says in its extension pointsmanhops. Over
+// HTTP it is sent in the header Pointsman-Hops; the router refuses what has too
+// many, which ends a rule that causes what it matches.
+func (r *Request) Hops() int {
+	if !bytes.Contains(r.EventJSON, []byte(`"pointsmanhops"`)) {
+		return 1
+	}
+	var ev struct {
+		Hops json.RawMessage `json:"pointsmanhops"`
+	}
+	if err := json.Unmarshal(r.EventJSON, &ev); err != nil {
+		return 1
+	}
+	n, err := strconv.ParseUint(string(bytes.Trim(ev.Hops, `"`)), 10, 8)
+	if err != nil {
+		return 1
+	}
+	return int(n) + 1
 }
 
 // Decode stores the parameters in v, a pointer to a struct; a field that v does

@@ -158,6 +158,22 @@ func NewEvent(a Attributes, data []byte, lim Limits) (*Event, error) {
 	return ev, nil
 }
 
+// WithExtension returns the event with an extension set: a string, bool or
+// int32. The error is an *EventError.
+func (e *Event) WithExtension(name string, value any) (*Event, error) {
+	out := &Event{attrs: e.attrs, kind: e.kind, data: e.data}
+	out.attrs.Extensions = maps.Clone(e.attrs.Extensions)
+	if out.attrs.Extensions == nil {
+		out.attrs.Extensions = make(map[string]any, 1)
+	}
+	out.attrs.Extensions[name] = value
+	if err := out.check(); err != nil {
+		return nil, err
+	}
+	out.render()
+	return out, nil
+}
+
 // ID returns the id attribute.
 func (e *Event) ID() string { return e.attrs.ID }
 

@@ -26,6 +26,8 @@ type client struct {
 	http  *http.Client
 	base  string
 	token string
+	// hops is what a command that an action runs must say; see ingest.
+	hops string
 	// hint says how to choose another router.
 	hint string
 }
@@ -95,6 +97,9 @@ func (c *client) call(ctx context.Context, method, path, contentType string, bod
 	}
 	if c.token != "" {
 		req.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	if c.hops != "" {
+		req.Header.Set("Pointsman-Hops", c.hops)
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {

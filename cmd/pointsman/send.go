@@ -184,6 +184,7 @@ func (a *app) send(ctx context.Context, text []byte) error {
 		return err
 	}
 	c := a.newClient(base, token, "--url or POINTSMAN_URL choose another")
+	c.hops = a.env("POINTSMAN_HOPS")
 	path := "/events"
 	if strings.HasSuffix(base, path) {
 		path = ""

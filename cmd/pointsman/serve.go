@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -48,15 +47,17 @@ func (a *app) serveCmd() *cobra.Command {
 
 // server is everything that serve wires together.
 type server struct {
-	app     *app
-	log     *slog.Logger
-	cfg     *config.Config
-	data    *dataDir
-	store   store.Full
-	host    *host.Host
-	router  *router.Router
-	events  *ingest.Handler
-	started time.Time
+	app    *app
+	log    *slog.Logger
+	cfg    *config.Config
+	data   *dataDir
+	store  store.Full
+	host   *host.Host
+	router *router.Router
+	events *ingest.Handler
+	// certificates of the public listener; nil: plain HTTP.
+	certificates *certificates
+	started      time.Time
 
 	mu        sync.Mutex // guards what a reload changes
 	loaded    *loaded
@@ -225,6 +226,9 @@ func (s *server) tryReload(ctx context.Context) error {
 		return errors.Join(err, s.host.Replace(old.specs))
 	}
 	s.events.SetSources(ingestSources(l))
+	if s.certificates != nil {
+		s.certificates.reload()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.cfg, s.loaded, s.reloaded = cfg, l, time.Now()
@@ -291,19 +295,20 @@ func (s *server) listen(metrics *router.Metrics, reg *prometheus.Registry, token
 		return nil, fmt.Errorf("listen: %w", err)
 	}
 	if s.cfg.TLS != nil {
-		tc, err := serverTLS(s.cfg.TLS)
+		s.certificates, err = newCertificates(*s.cfg.TLS, s.log, time.Now)
 		if err != nil {
 			_ = publicLn.Close()
 			return nil, fmt.Errorf("tls: %w", err)
 		}
-		publicLn = tls.NewListener(publicLn, tc)
+		reg.MustRegister(s.certificates)
+		publicLn = tls.NewListener(publicLn, s.certificates.config())
 	}
 	adminLn, err := net.Listen("tcp", s.cfg.Admin.Listen)
 	if err != nil {
 		_ = publicLn.Close()
 		return nil, fmt.Errorf("admin listen: %w", err)
 	}
-	public := ingest.NewServer(s.events)
+	public := ingest.NewServer(s.events, s.connections())
 	private := &http.Server{
 		Handler: admin.New(admin.Config{
 			Router: s, Orders: s.router, Store: s.store, Metrics: reg, Token: token,
@@ -334,27 +339,6 @@ func (s *server) served(err error) {
 	if !errors.Is(err, http.ErrServerClosed) {
 		s.log.Error("listener ended", "error", err)
 	}
-}
-
-func serverTLS(t *config.TLS) (*tls.Config, error) {
-	cert, err := tls.LoadX509KeyPair(t.Cert, t.Key)
-	if err != nil {
-		return nil, err
-	}
-	c := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}
-	if t.ClientCA == "" {
-		return c, nil
-	}
-	pem, err := os.ReadFile(t.ClientCA)
-	if err != nil {
-		return nil, err
-	}
-	c.ClientCAs = x509.NewCertPool()
-	if !c.ClientCAs.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("%s holds no certificate", t.ClientCA)
-	}
-	c.ClientAuth = tls.RequireAndVerifyClientCert
-	return c, nil
 }
 
 func (s *server) register(reg *prometheus.Registry) {

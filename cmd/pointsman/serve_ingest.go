@@ -17,6 +17,7 @@ func (s *server) newIngest(metrics *router.Metrics) *ingest.Handler {
 			return s.router.Accept(ctx, from, evs)
 		},
 		Body: c.Limits.Body, BatchBody: c.Limits.BatchBody, Batch: c.Limits.Batch, Depth: c.Limits.Depth,
+		Hops:     c.Limits.Hops,
 		Rejected: func(source string) { metrics.Events.WithLabelValues(source, router.EventRejected).Inc() },
 		Log:      s.log,
 	})
@@ -28,11 +29,12 @@ func ingestSources(l *loaded) ingest.Sources {
 	c := l.cfg
 	out := ingest.Sources{Events: ingest.Events{
 		Auth: ingestAuth(c.Events.Auth), Dedup: c.Events.Dedup, Origins: c.Events.Origins,
+		Rate: c.Events.Rate,
 	}}
 	for _, src := range c.Sources {
 		if tr := l.hooks[src.Name]; tr != nil {
 			out.Hooks = append(out.Hooks, ingest.Hook{
-				Name: src.Name, Auth: ingestAuth(src.Auth), Dedup: src.Dedup, Body: src.Body, Translator: tr,
+				Name: src.Name, Auth: ingestAuth(src.Auth), Dedup: src.Dedup, Body: src.Body, Rate: src.Rate, Translator: tr,
 			})
 		}
 	}
@@ -54,6 +56,8 @@ func ingestAuth(a config.Auth) ingest.Auth {
 		return ingest.Basic(a.User, a.Password.Reveal())
 	case config.AuthToken:
 		return ingest.Token(a.Header, a.Token.Reveal())
+	case config.AuthCertificate:
+		return ingest.Certificate(a.Names)
 	case config.AuthStandardWebhooks:
 		var c ingest.StandardWebhooksConfig
 		for _, s := range a.Secrets {

@@ -200,6 +200,7 @@ func (a *Action) start(ctx context.Context, req *actions.Request, argv []string,
 		"POINTSMAN_DELIVERY_ID="+req.DeliveryID,
 		"POINTSMAN_ATTEMPT="+strconv.Itoa(req.Attempt),
 		"POINTSMAN_RULE="+req.Rule,
+		"POINTSMAN_HOPS="+strconv.Itoa(req.Hops()),
 		"POINTSMAN_EVENT_ID="+strings.ReplaceAll(req.EventID, "\x00", ""))
 	cmd.Stdin = bytes.NewReader(stdin)
 	// One writer for both makes os/exec use one pipe, so the order is kept.

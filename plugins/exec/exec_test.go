@@ -114,7 +114,7 @@ func TestEnvironmentAndFolder(t *testing.T) {
 	out := h.Run(t.Context(), "null").GetOutput()
 	for _, want := range []string{
 		"SITE=ams1\n", "LC_ALL=C\n", "PATH=", "POINTSMAN_DELIVERY_ID=delivery-1\n",
-		"POINTSMAN_ATTEMPT=1\n", "POINTSMAN_RULE=rule\n", "POINTSMAN_EVENT_ID=event-1\n", "\n" + dir + "\n",
+		"POINTSMAN_ATTEMPT=1\n", "POINTSMAN_RULE=rule\n", "POINTSMAN_HOPS=1\n", "POINTSMAN_EVENT_ID=event-1\n", "\n" + dir + "\n",
 	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("lacks %q in\n%s", want, out)

@@ -105,7 +105,7 @@ func TestTheEventIsTheDefaultBody(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	for name, want := range map[string]string{
-		"Content-Type": "application/cloudevents+json; charset=utf-8", "Webhook-Id": "d-1",
+		"Content-Type": "application/cloudevents+json; charset=utf-8", "Webhook-Id": "d-1", "Pointsman-Hops": "1",
 		"User-Agent": "pointsman", "Webhook-Signature": "",
 	} {
 		if got.Header.Get(name) != want {

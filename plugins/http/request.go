@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/pointsman/pointsman/actions"
@@ -60,6 +61,7 @@ func (a *Action) request(ctx context.Context, req *actions.Request) (*http.Reque
 		setDefault(out.Header, "Content-Type", contentType)
 	}
 	out.Header.Set("Webhook-Id", req.DeliveryID)
+	out.Header.Set("Pointsman-Hops", strconv.Itoa(req.Hops()))
 	if a.key != nil {
 		a.sign(out.Header, req.DeliveryID, body)
 	}

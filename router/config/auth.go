@@ -27,11 +27,13 @@ const (
 	AuthBasic
 	// AuthToken: a token in the vendor's own header.
 	AuthToken
+	// AuthCertificate: a client certificate with one of some names.
+	AuthCertificate
 	// AuthStandardWebhooks: signed as Standard Webhooks says.
 	AuthStandardWebhooks
 )
 
-var authNames = [...]string{"none", "hmac", "bearer", "basic", "token", "standard-webhooks"}
+var authNames = [...]string{"none", "hmac", "bearer", "basic", "token", "certificate", "standard-webhooks"}
 
 // String returns the kind as the file names it.
 func (k AuthKind) String() string {
@@ -59,10 +61,13 @@ type Auth struct {
 	// User and Password of AuthBasic.
 	User     string
 	Password Secret
+	// Names of AuthCertificate: DNS names, of which the first label may be *, e-mail
+	// addresses, URIs and IP addresses.
+	Names []string
 }
 
-// auth reads one of none, {hmac: ...}, {bearer: ...}, {basic: ...} and
-// {token: ...}. vendor holds the values of the sender's vendor; without a
+// auth reads one of none, {hmac: ...}, {bearer: ...}, {basic: ...}, {token: ...}
+// and {certificate: ...}. vendor holds the values of the sender's vendor; without a
 // header there, hmac must name one and token is refused.
 func (r *reader) auth(n *strictyaml.Node, vendor Auth) Auth {
 	if n == nil {
@@ -71,11 +76,11 @@ func (r *reader) auth(n *strictyaml.Node, vendor Auth) Auth {
 	if n.IsText() {
 		if text, _ := n.Text(); text != "none" {
 			n.Secret()
-			n.Errorf("unknown auth (write none, {bearer: TOKEN}, {basic: ...}, {hmac: ...} or {token: TOKEN})")
+			n.Errorf("unknown auth (write none, {bearer: TOKEN}, {basic: ...}, {hmac: ...}, {token: TOKEN} or {certificate: ...})")
 		}
 		return Auth{}
 	}
-	m := n.Map("hmac", "bearer", "basic", "token", "query")
+	m := n.Map("hmac", "bearer", "basic", "token", "certificate", "query")
 	count := 0
 	for _, name := range authNames[AuthHMAC:AuthStandardWebhooks] {
 		if m.Key(name) != nil {
@@ -83,7 +88,7 @@ func (r *reader) auth(n *strictyaml.Node, vendor Auth) Auth {
 		}
 	}
 	if m != nil && count != 1 {
-		n.Errorf("want exactly one of hmac, bearer, basic, token")
+		n.Errorf("want exactly one of hmac, bearer, basic, token, certificate")
 		n.Secret()
 		return Auth{}
 	}
@@ -112,8 +117,29 @@ func (r *reader) auth(n *strictyaml.Node, vendor Auth) Auth {
 			m.KeyNode("token").Errorf("token is for senders with a header of their own (use bearer)")
 		}
 		return a
+	case m.Key("certificate") != nil:
+		return r.certificate(m.Key("certificate"))
 	}
 	return Auth{}
+}
+
+// certificate reads whose client certificates are taken.
+func (r *reader) certificate(n *strictyaml.Node) Auth {
+	m := n.Map("names")
+	a := Auth{Kind: AuthCertificate}
+	names := m.Required("names")
+	items, ok := names.List()
+	if ok && len(items) == 0 {
+		names.Errorf("want at least one name (for any certificate of tls.client_ca, leave auth out)")
+	}
+	for _, item := range items {
+		text := r.text(item)
+		if strings.Contains(strings.TrimPrefix(text, "*."), "*") {
+			item.Errorf("a * stands for the whole first label only, as in *.mon.example.net")
+		}
+		a.Names = append(a.Names, text)
+	}
+	return a
 }
 
 func (r *reader) hmac(n *strictyaml.Node, vendor Auth) Auth {

@@ -102,6 +102,8 @@ type Events struct {
 	Dedup time.Duration
 	// Origins are the web hook origins that the handshake permits; "*" is any.
 	Origins []string
+	// Rate is how many events a second are taken; 0: no limit.
+	Rate float64
 }
 
 // Retention says how long finished work is kept.
@@ -123,6 +125,11 @@ type Limits struct {
 	// DeliveriesPerEvent is the fan-out above which an event is held; default
 	// 1000.
 	DeliveriesPerEvent int
+	// Hops is how often an event may have been caused by another; default 8.
+	Hops int
+	// Connections is the most open connections of the public listener; default
+	// 4096.
+	Connections int
 }
 
 // TLS names PEM files; they were readable and fitted together at Load.
@@ -141,7 +148,9 @@ type Source struct {
 	Auth       Auth
 	// Dedup is how long an event's identity is remembered; 0: not.
 	Dedup time.Duration
-	Pos   Pos
+	// Rate is how many events a second are taken; 0: no limit. Webhooks only.
+	Rate float64
+	Pos  Pos
 	// Body is the size limit of a request in bytes, after decoding; 0: that of
 	// Limits. Webhooks only.
 	Body int64

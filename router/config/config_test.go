@@ -59,7 +59,7 @@ func TestDefaults(t *testing.T) {
 		Durability: store.Process, Rules: []string{"rules/*.yaml"},
 		Events:        config.Events{Dedup: 24 * time.Hour},
 		Retention:     config.Retention{Events: 168 * time.Hour, Deliveries: 720 * time.Hour, Size: 8 << 30},
-		Limits:        config.Limits{Body: 1 << 20, BatchBody: 8 << 20, Batch: 1000, Depth: 64, DeliveriesPerEvent: 1000},
+		Limits:        config.Limits{Body: 1 << 20, BatchBody: 8 << 20, Batch: 1000, Depth: 64, DeliveriesPerEvent: 1000, Hops: 8, Connections: 4096},
 		ShutdownGrace: 10 * time.Second,
 	}
 	opts := cmp.Options{reveal, cmpopts.IgnoreUnexported(config.Config{}), cmpopts.EquateEmpty()}
@@ -170,14 +170,23 @@ func TestProblems(t *testing.T) {
 2:49: the secret has 7 bytes, at least 16 are needed (openssl rand -hex 32 makes a good one)
 2:58: the secret is empty`},
 		{"auth forms", "events: {auth: {bearer: a, basic: b}}\n", `
-1:16: want exactly one of hmac, bearer, basic, token`},
+1:16: want exactly one of hmac, bearer, basic, token, certificate`},
 		{"auth word", "events: {auth: hunter2}\n", `
-1:16: unknown auth (write none, {bearer: TOKEN}, {basic: ...}, {hmac: ...} or {token: TOKEN})`},
+1:16: unknown auth (write none, {bearer: TOKEN}, {basic: ...}, {hmac: ...}, {token: TOKEN} or {certificate: ...})`},
 		{"hmac", "events: {auth: {hmac: {secret: \"${env:TOKEN}\", algorithm: md5}}}\n", `
 1:23: "header" is missing (the header that carries the signature)
 1:59: unknown value "md5" (known: sha1, sha256, sha512)`},
 		{"token of no vendor", "events: {auth: {token: \"${env:TOKEN}\"}}\n", `
 1:17: token is for senders with a header of their own (use bearer)`},
+		{"certificate", "events: {auth: {certificate: {names: [\"m*.example.net\"]}}}\nsources:\n  - {name: w, type: webhook, auth: {certificate: {names: []}}, event: {type: \"'x'\"}}\n", `
+1:30: no client is asked for a certificate (set tls.client_ca)
+1:39: a * stands for the whole first label only, as in *.mon.example.net
+3:50: no client is asked for a certificate (set tls.client_ca)
+3:58: want at least one name (for any certificate of tls.client_ca, leave auth out)`},
+		{"rates", "events: {rate: 100}\nsources:\n  - {name: w, type: webhook, rate: 5/d, event: {type: \"'x'\"}}\n  - {name: v, type: webhook, rate: 0/s, event: {type: \"'x'\"}}\n", `
+1:16: want text, got an integer (write "100" in quotes)
+3:36: want a number of events and a unit, such as 100/s, 600/m or 1000/h (leave it out for no limit)
+4:36: want a number of events and a unit, such as 100/s, 600/m or 1000/h (leave it out for no limit)`},
 		{"sentinel", "store: redis+sentinel://a,b/mymaster\n", `
 1:8: Redis Sentinel and Cluster are not supported (give one server: redis://host:6379/0)`},
 		{"cluster", "store: redis://a:1,b:2/0\n", `

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -96,6 +97,11 @@ func (r *reader) config(root *strictyaml.Node) *Config {
 	c.TLS = r.tls(m.Key("tls"))
 	c.Sources = r.sources(m.Key("sources"))
 	c.Actions = r.actions(m.Key("actions"))
+	needsClientCA(m.Key("events"), c)
+	items, _ := m.Key("sources").List()
+	for _, item := range items {
+		needsClientCA(item, c)
+	}
 	r.exposure(m, c)
 	exposedHooks(m.Key("sources"), c)
 	return c
@@ -103,7 +109,7 @@ func (r *reader) config(root *strictyaml.Node) *Config {
 
 // exposure refuses sources that anyone beyond this host may feed.
 func (r *reader) exposure(m *strictyaml.Map, c *Config) {
-	if c.Insecure || loopback(c.Listen) || c.Events.Auth.Kind != AuthNone {
+	if c.Insecure || loopback(c.Listen) || c.clientCertificates() || c.Events.Auth.Kind != AuthNone {
 		return
 	}
 	at := m.Key("listen")
@@ -118,6 +124,18 @@ func (r *reader) exposure(m *strictyaml.Map, c *Config) {
 	}
 	at.Errorf("POST /events is open to other hosts and asks for no authentication " +
 		"(set events.auth, listen on 127.0.0.1, or say insecure: true at the top level)")
+}
+
+// clientCertificates tells whether every client must show a certificate.
+func (c *Config) clientCertificates() bool { return c.TLS != nil && c.TLS.ClientCA != "" }
+
+// needsClientCA refuses certificate authentication that no listener asks for.
+func needsClientCA(n *strictyaml.Node, c *Config) {
+	if auth := field(n, "auth"); auth.IsMap() && !c.clientCertificates() {
+		if at := field(auth, "certificate"); at != nil {
+			at.Errorf("no client is asked for a certificate (set tls.client_ca)")
+		}
+	}
 }
 
 // field looks a key up without judging the others.
@@ -180,9 +198,10 @@ func (r *reader) rules(n *strictyaml.Node, to *[]string) {
 }
 
 func (r *reader) events(n *strictyaml.Node) Events {
-	m := n.Map("auth", "dedup", "origins")
+	m := n.Map("auth", "dedup", "origins", "rate")
 	e := Events{Auth: r.auth(m.Key("auth"), Auth{}), Dedup: 24 * time.Hour}
 	r.duration(m.Key("dedup"), &e.Dedup, 0, year)
+	r.rate(m.Key("rate"), &e.Rate)
 	if items, ok := m.Key("origins").List(); ok {
 		for _, item := range items {
 			if text, ok := r.maybe(item); ok {
@@ -209,13 +228,17 @@ func (r *reader) retention(n *strictyaml.Node, kind StoreKind) Retention {
 }
 
 func (r *reader) limits(n *strictyaml.Node) Limits {
-	m := n.Map("body", "batch_body", "batch", "depth", "deliveries_per_event")
-	l := Limits{Body: 1 << 20, BatchBody: 8 << 20, Batch: 1000, Depth: 64, DeliveriesPerEvent: 1000}
+	m := n.Map("body", "batch_body", "batch", "depth", "deliveries_per_event", "hops", "connections")
+	l := Limits{
+		Body: 1 << 20, BatchBody: 8 << 20, Batch: 1000, Depth: 64, DeliveriesPerEvent: 1000, Hops: 8, Connections: 4096,
+	}
 	r.size(m.Key("body"), &l.Body, 1<<10, 64<<20)
 	r.size(m.Key("batch_body"), &l.BatchBody, 1<<10, 256<<20)
 	integer(m.Key("batch"), &l.Batch, 1, 100_000)
 	integer(m.Key("depth"), &l.Depth, 1, 1000)
 	integer(m.Key("deliveries_per_event"), &l.DeliveriesPerEvent, 1, 1_000_000)
+	integer(m.Key("hops"), &l.Hops, 1, 255)
+	integer(m.Key("connections"), &l.Connections, 16, 1_000_000)
 	return l
 }
 
@@ -237,10 +260,10 @@ type sourceType struct {
 // it is always there and configured under events.
 func sourceTypes() []sourceType {
 	return []sourceType{
-		{name: Webhook, dedup: 24 * time.Hour, keys: []string{"event", "each", "body"}, read: (*reader).webhook},
+		{name: Webhook, dedup: 24 * time.Hour, keys: []string{"event", "each", "body", "rate"}, read: (*reader).webhook},
 		{
 			name: StandardWebhooks, auth: (*reader).standardAuth, dedup: 24 * time.Hour, leastDedup: standardDedup,
-			keys: []string{"event", "each", "body"}, read: (*reader).standardWebhooks,
+			keys: []string{"event", "each", "body", "rate"}, read: (*reader).standardWebhooks,
 		},
 	}
 }
@@ -378,6 +401,23 @@ func (r *reader) duration(n *strictyaml.Node, to *time.Duration, low, high time.
 		return
 	}
 	*to = d
+}
+
+// rate reads such as 100/s, 600/m or 1000/h as events per second.
+func (r *reader) rate(n *strictyaml.Node, to *float64) {
+	text, ok := r.maybe(n)
+	if !ok {
+		return
+	}
+	seconds := map[string]float64{"s": 1, "m": 60, "h": 3600}
+	count, unit, _ := strings.Cut(text, "/")
+	v, err := strconv.ParseUint(strings.TrimSpace(count), 10, 32)
+	per := seconds[strings.TrimSpace(unit)]
+	if err != nil || v == 0 || per == 0 {
+		n.Errorf("want a number of events and a unit, such as 100/s, 600/m or 1000/h (leave it out for no limit)")
+		return
+	}
+	*to = float64(v) / per
 }
 
 func (r *reader) size(n *strictyaml.Node, to *int64, low, high int64) {

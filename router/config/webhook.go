@@ -21,6 +21,7 @@ func (r *reader) webhook(m *strictyaml.Map, s *Source) {
 // keys of event without one.
 func (r *reader) translation(m *strictyaml.Map, s *Source, t rules.Translation, required ...string) {
 	r.size(m.Key("body"), &s.Body, 1<<10, 64<<20)
+	r.rate(m.Key("rate"), &s.Rate)
 	n := m.Key("event")
 	if len(required) > 0 {
 		n = m.Required("event")
@@ -77,7 +78,7 @@ func translationErrors(err error) []*rules.TranslationError {
 
 // exposedHooks refuses webhooks that anyone beyond this host may send.
 func exposedHooks(sources *strictyaml.Node, c *Config) {
-	if c.Insecure || loopback(c.Listen) {
+	if c.Insecure || loopback(c.Listen) || c.clientCertificates() {
 		return
 	}
 	items, _ := sources.List()

@@ -52,9 +52,9 @@ func TestWebhookProblems(t *testing.T) {
 	for name, tc := range map[string]struct{ in, want string }{
 		"no event": {"sources: [{name: a, type: webhook}]\n", `1:11: "event" is missing`},
 		"no type":  {"sources: [{name: a, type: webhook, event: {}}]\n", `1:43: "type" is missing`},
-		"keys": {"sources: [{name: a, type: webhook, rate: 1, event: {type: '\"t\"', tpye: x}}]\n", `
-1:36: unknown key "rate" (known: name, type, auth, dedup, event, each, body)
-1:66: unknown key "tpye" (did you mean "type"?)`},
+		"keys": {"sources: [{name: a, type: webhook, rte: 1, event: {type: '\"t\"', tpye: x}}]\n", `
+1:36: unknown key "rte" (did you mean "rate"?)
+1:65: unknown key "tpye" (did you mean "type"?)`},
 		"expressions": {"sources:\n  - name: a\n    type: webhook\n    each: item\n    event:\n      type: event.type\n      id: |\n        item.id +\n          (1\n      subject: ${{ body.s }}\n      source: '${env:TOKEN}'\n      data: ''\n", `
 4:11: unknown name "item" (known: body, headers, query; text is written in quotes)
 6:13: unknown name "event" (known: body, headers, query, item; text is written in quotes)

@@ -30,6 +30,9 @@ type Events struct {
 	Dedup time.Duration
 	// Origins are the web hook origins the handshake permits; "*" is any.
 	Origins []string
+	// Rate is how many events a second are taken, measured over a second; 0: no
+	// limit.
+	Rate float64
 }
 
 // Hook is a webhook source: POST /hooks/NAME.
@@ -39,18 +42,25 @@ type Hook struct {
 	// Dedup is how long an id is remembered; 0: not at all.
 	Dedup time.Duration
 	// Body is the size limit in bytes, after decoding; 0: that of the handler.
-	Body       int64
+	Body int64
+	// Rate is how many events a second are taken; 0: no limit.
+	Rate       float64
 	Translator *rules.Translator
+
+	bucket *bucket
 }
 
 // SetSources replaces the sources. A request is served by those in force when
 // it began. Names must be unique.
 func (h *Handler) SetSources(s Sources) {
-	in := &inForce{events: s.Events, hooks: make(map[string]*Hook, len(s.Hooks))}
+	in := &inForce{
+		events: s.Events, eventsRate: newBucket(s.Events.Rate, h.cfg.Now), hooks: make(map[string]*Hook, len(s.Hooks)),
+	}
 	for _, hook := range s.Hooks {
 		if hook.Body == 0 {
 			hook.Body = h.cfg.Body
 		}
+		hook.bucket = newBucket(hook.Rate, h.cfg.Now)
 		in.hooks[hook.Name] = &hook
 	}
 	h.sources.Store(in)
@@ -58,8 +68,9 @@ func (h *Handler) SetSources(s Sources) {
 
 // inForce are the sources as requests need them. It is immutable.
 type inForce struct {
-	events Events
-	hooks  map[string]*Hook
+	events     Events
+	eventsRate *bucket
+	hooks      map[string]*Hook
 }
 
 // hook serves POST /hooks/NAME; false when there is no such source.
@@ -106,6 +117,9 @@ func (h *Handler) translate(w http.ResponseWriter, r *http.Request, hook *Hook) 
 	if p := h.authenticate(w, r, hook.Auth, hook.Body); p != nil {
 		return nil, p
 	}
+	if p := hook.bucket.admit(); p != nil {
+		return nil, p
+	}
 	contentType, p := one(r.Header, "Content-Type")
 	if p != nil {
 		return nil, p
@@ -130,7 +144,14 @@ func (h *Handler) translate(w http.ResponseWriter, r *http.Request, hook *Hook) 
 	}
 	req := rules.Request{Body: body, Headers: headersOf(r, hook.Auth), Query: queryOf(r), Time: hook.Auth.sentAt(r)}
 	evs, err := hook.Translator.Events(req, rules.Limits{Depth: h.cfg.Depth}, h.cfg.Batch)
-	return evs, h.requestProblem(hook.Name, err)
+	if err != nil {
+		return nil, h.requestProblem(hook.Name, err)
+	}
+	if p := h.countHops(r, evs); p != nil {
+		return nil, p
+	}
+	hook.bucket.take(len(evs))
+	return evs, nil
 }
 
 // formBody makes a JSON object of a form: each name with its value as text, a

@@ -41,6 +41,11 @@ type Config struct {
 	Batch int
 	// Depth is the nesting of data; default 64.
 	Depth int
+	// Hops is how often an event may have been caused by another through an
+	// action; default 8.
+	Hops int
+	// Now is the clock of rate limits; default time.Now.
+	Now func() time.Time
 	// Rejected is called for each request that is refused, with the source's
 	// name; nil: nobody counts.
 	Rejected func(source string)
@@ -65,6 +70,12 @@ func New(cfg Config) *Handler {
 	}
 	if cfg.Batch == 0 {
 		cfg.Batch = 1000
+	}
+	if cfg.Hops == 0 {
+		cfg.Hops = 8
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
 	}
 	if cfg.Rejected == nil {
 		cfg.Rejected = func(string) {}
@@ -124,17 +135,25 @@ func (h *Handler) post(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, unavailable("the router is shutting down"))
 		return
 	}
-	events := &h.sources.Load().events
+	in := h.sources.Load()
+	events := &in.events
 	p := h.authenticate(w, r, events.Auth, h.sizeLimit(r))
+	if p == nil {
+		p = in.eventsRate.admit()
+	}
 	if p != nil {
 		h.refuse(w, p)
 		return
 	}
 	evs, batch, p := h.read(w, r)
+	if p == nil {
+		p = h.countHops(r, evs)
+	}
 	if p != nil {
 		h.refuse(w, p)
 		return
 	}
+	in.eventsRate.take(len(evs))
 	if len(evs) == 0 {
 		writeJSON(w, http.StatusAccepted, []answer{})
 		return
@@ -252,8 +271,10 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 }
 
 // NewServer returns the HTTP server for a handler: headers within 5 s and
-// 64 KiB, a body within 30 s, idle connections for 2 minutes, HTTP/1 only.
-func NewServer(h http.Handler) *http.Server {
+// 64 KiB, a body within 30 s, idle connections for 2 minutes, HTTP/1 only. At
+// most connections of them are open; one too many takes the place of the longest
+// idle one.
+func NewServer(h http.Handler, connections int) *http.Server {
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
 	return &http.Server{
@@ -265,5 +286,6 @@ func NewServer(h http.Handler) *http.Server {
 		// net/http adds 4096 bytes of slop to it.
 		MaxHeaderBytes: 64<<10 - 4096,
 		Protocols:      &protocols,
+		ConnState:      newConnections(connections).changed,
 	}
 }

@@ -88,7 +88,7 @@ func serve(t *testing.T, cfg ingest.Config, changes ...func(*http.Server)) *site
 		cfg.Accept = s.sink.accept
 	}
 	s.handler = ingest.New(cfg)
-	srv := ingest.NewServer(s.handler)
+	srv := ingest.NewServer(s.handler, 1000)
 	for _, change := range changes {
 		change(srv)
 	}

@@ -142,7 +142,7 @@ func TestBodyCutOff(t *testing.T) {
 func TestTimeouts(t *testing.T) {
 	t.Parallel()
 	const within = time.Second
-	asMade := ingest.NewServer(nil)
+	asMade := ingest.NewServer(nil, 16)
 	if asMade.ReadHeaderTimeout != 5*time.Second || asMade.ReadTimeout != 30*time.Second || asMade.IdleTimeout != 2*time.Minute || asMade.WriteTimeout == 0 {
 		t.Errorf("timeouts %v %v %v %v", asMade.ReadHeaderTimeout, asMade.ReadTimeout, asMade.IdleTimeout, asMade.WriteTimeout)
 	}
