@@ -42,7 +42,7 @@ func (db *DB) Commit(ctx context.Context, txns ...store.Txn) ([]store.Result, er
 
 // check refuses before the writer what could only fail there.
 func check(t *store.Txn) error {
-	if t.Event.UID == "" {
+	if t.Event.UID == "" && (t.Event.ID != "" || t.Dedup > 0 || len(t.Deliveries) > 0) {
 		return fmt.Errorf("event %q has no uid", t.Event.ID)
 	}
 	for i := range t.Deliveries {
@@ -89,6 +89,12 @@ func (t *tx) commitOne(txn *store.Txn) (store.Result, error) {
 			return store.Result{Status: store.StatusStale}, nil
 		}
 	}
+	if err := t.writeStates(txn.States); err != nil {
+		return store.Result{}, err
+	}
+	if ev.UID == "" { // states alone
+		return store.Result{Status: store.StatusNew}, nil
+	}
 	seq := t.nextEvent
 	t.nextEvent++
 	if txn.Dedup > 0 {
@@ -102,20 +108,24 @@ func (t *tx) commitOne(txn *store.Txn) (store.Result, error) {
 	if err := t.insertEvent(seq, ev); err != nil {
 		return store.Result{}, err
 	}
-	for i := range txn.States {
-		s := &txn.States[i]
-		if err := t.exec(`INSERT INTO states (key, version, expires, data) VALUES (?, ?, ?, ?)
-			ON CONFLICT DO UPDATE SET version = excluded.version, expires = excluded.expires, data = excluded.data`,
-			s.Key, int64(s.Version), nanos(s.Expires), s.Data); err != nil {
-			return store.Result{}, fmt.Errorf("write state: %w", err)
-		}
-	}
 	for i := range txn.Deliveries {
 		if err := t.insertDelivery(seq, &txn.Deliveries[i], ev.JSON); err != nil {
 			return store.Result{}, err
 		}
 	}
 	return store.Result{Status: store.StatusNew, UID: ev.UID}, nil
+}
+
+func (t *tx) writeStates(states []store.StateWrite) error {
+	for i := range states {
+		s := &states[i]
+		if err := t.exec(`INSERT INTO states (key, version, expires, data) VALUES (?, ?, ?, ?)
+			ON CONFLICT DO UPDATE SET version = excluded.version, expires = excluded.expires, data = excluded.data`,
+			s.Key, int64(s.Version), nanos(s.Expires), s.Data); err != nil {
+			return fmt.Errorf("write state: %w", err)
+		}
+	}
+	return nil
 }
 
 // duplicate looks for a mark in force; a zero Status means there is none.
