@@ -119,7 +119,8 @@ type Full interface {
 // Txn is everything one event causes. It is written as a whole or not at all.
 // Without an event, which Event.UID is empty for, it is States alone: there is
 // nothing to remember and there are no deliveries, and what was written answers
-// StatusNew with an empty UID.
+// StatusNew with an empty UID. Sent again as it is, while nobody has written the
+// states since, it answers StatusNew again.
 type Txn struct {
 	Event Event
 	// Dedup is how long (source, ce source, id) is remembered; 0 neither looks

@@ -49,6 +49,7 @@ var stateTests = []test{
 		r := s.commit([]store.Txn{alone(0, 1, "a"), with, alone(1, 9, "x"), alone(2, 3, "c")},
 			store.StatusNew, store.StatusNew, store.StatusStale, store.StatusNew)
 		s.equal("uids", []string{r[0].UID, r[2].UID, r[3].UID}, []string{"", "", ""})
+		s.commit([]store.Txn{alone(2, 3, "c")}, store.StatusNew) // sent again
 		two := alone(3, 9, "x")
 		two.States = append(two.States, store.StateWrite{State: store.State{Key: "other", Version: 1}, Read: 5})
 		s.commit([]store.Txn{two}, store.StatusStale)
