@@ -268,10 +268,11 @@ func (r *reader) sources(n *strictyaml.Node) []Source {
 			continue
 		}
 		t := types[known]
-		keys := append([]string{"name", "type"}, t.keys...)
+		keys := []string{"name", "type"}
 		if !t.monitor {
 			keys = append(keys, "auth", "dedup")
 		}
+		keys = append(keys, t.keys...)
 		m := item.Map(keys...)
 		s := Source{Type: t.name, Dedup: t.dedup, Pos: pos(item)}
 		switch {
