@@ -26,6 +26,7 @@ import (
 	"github.com/pointsman/pointsman/router/config"
 	"github.com/pointsman/pointsman/router/ingest"
 	"github.com/pointsman/pointsman/router/monitor"
+	"github.com/pointsman/pointsman/router/monitor/snmptrap"
 	"github.com/pointsman/pointsman/router/store"
 )
 
@@ -60,8 +61,9 @@ type server struct {
 	// certificates of the public listener; nil: plain HTTP.
 	certificates *certificates
 	// monitors are the sources that run within the router.
-	monitors *monitor.Supervisor
-	started  time.Time
+	monitors   *monitor.Supervisor
+	trapCounts *snmptrap.Counts
+	started    time.Time
 
 	mu        sync.Mutex // guards what a reload changes
 	loaded    *loaded
@@ -122,6 +124,7 @@ func (s *server) run(ctx context.Context) error {
 	}
 	reg := prometheus.NewRegistry()
 	s.metrics, s.monitors = router.NewMetrics(reg), monitor.New(s.log)
+	s.trapCounts = snmptrap.NewCounts(reg)
 	s.register(reg)
 	s.router, err = router.New(router.Config{
 		Store: s.store, Runner: s.host, Setup: setup, Instance: s.data.instance, Log: s.log, Metrics: s.metrics,

@@ -9,6 +9,7 @@ import (
 	"github.com/pointsman/pointsman/router/config"
 	"github.com/pointsman/pointsman/router/monitor"
 	"github.com/pointsman/pointsman/router/monitor/schedule"
+	"github.com/pointsman/pointsman/router/monitor/snmptrap"
 )
 
 // stopMonitors is how long sources may take to end at shutdown before the router
@@ -21,6 +22,8 @@ func (s *server) newMonitor(src *config.Source) (router.Source, error) {
 	switch src.Type {
 	case config.TypeSchedule:
 		return schedule.New(src.Name, src.Schedule)
+	case config.TypeSNMPTrap:
+		return snmptrap.New(s.cfg.Name, src.Name, src.SNMPTrap, s.trapCounts, s.log)
 	}
 	return nil, fmt.Errorf("sources of type %s cannot be run", src.Type)
 }
