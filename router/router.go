@@ -125,6 +125,7 @@ type Router struct {
 	commits *committer
 	settles *settler
 	health  health
+	pauses  pauses
 
 	accepting atomic.Bool
 	started   chan struct{} // closed when it accepts for the first time
@@ -207,6 +208,7 @@ func (r *Router) Run(ctx context.Context) error {
 	background.Go(func() { r.settles.run() })
 	background.Go(func() { r.keepLeases(work) })
 	background.Go(func() { r.keepHouse(work) })
+	background.Go(func() { r.keepPauses(work) })
 
 	r.accepting.Store(true)
 	close(r.started)
@@ -243,7 +245,11 @@ func (r *Router) enter(ctx context.Context) error {
 			_, err = r.cfg.Store.Enter(ctx, r.cfg.Instance)
 		}
 		if err == nil {
-			if err = r.cfg.Store.PutRevision(ctx, r.setup.Load().Revision); err == nil {
+			err = r.cfg.Store.PutRevision(ctx, r.setup.Load().Revision)
+			if err == nil {
+				err = r.loadPauses(ctx)
+			}
+			if err == nil {
 				r.health.clear(reasonStore)
 				return nil
 			}

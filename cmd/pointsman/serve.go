@@ -340,7 +340,7 @@ func (s *server) listen(reg *prometheus.Registry, token string) (stop func(), er
 	public := ingest.NewServer(s.events, s.connections())
 	private := &http.Server{
 		Handler: admin.New(admin.Config{
-			Router: s, Orders: s.router, Store: s.store, Metrics: reg, Token: token,
+			Router: s, Orders: s.router, Pauser: s.router, Store: s.store, Metrics: reg, Token: token,
 			Listen: s.cfg.Admin.Listen, Version: buildVersion(), Depth: s.cfg.Limits.Depth, Log: s.log,
 		}),
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,
@@ -375,7 +375,7 @@ func (s *server) register(reg *prometheus.Registry) {
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		router.NewQueueMetrics(router.QueueConfig{Counter: s.store}),
-		newPluginMetrics(s.host),
+		newPluginMetrics(s.host, s.Actions),
 		s.monitors,
 	)
 	v := buildVersion()

@@ -59,6 +59,13 @@ type Orders interface {
 	Cancel(ctx context.Context, ids []string) ([]router.Ordered, error)
 }
 
+// Pauser stops actions and lets them go on. The methods are called concurrently;
+// their errors wrap store.ErrNotFound for an action that is not configured.
+type Pauser interface {
+	Pause(ctx context.Context, action, reason string) (router.Pause, error)
+	Resume(ctx context.Context, action string) error
+}
+
 // Reader is the part of store.Operator that the admin listener reads.
 type Reader interface {
 	Events(ctx context.Context, q store.EventQuery) ([]store.Event, error)
@@ -78,10 +85,11 @@ type Version struct {
 	Arch    string `json:"arch"`
 }
 
-// Config configures New. Router, Orders, Store and Metrics are required.
+// Config configures New. Router, Orders, Pauser, Store and Metrics are required.
 type Config struct {
 	Router  Router
 	Orders  Orders
+	Pauser  Pauser
 	Store   Reader
 	Metrics prometheus.Gatherer
 	// Token is what Authorization: Bearer must carry. With an empty token every
@@ -133,23 +141,25 @@ func (a *api) routes() http.Handler {
 	})
 	mux := http.NewServeMux()
 	for path, m := range map[string]methods{
-		"/livez":                    {"GET": a.livez},
-		"/readyz":                   {"GET": a.readyz},
-		"/metrics":                  {"GET": scrape.ServeHTTP},
-		"/api/v1/version":           {"GET": a.version},
-		"/api/v1/status":            {"GET": a.status},
-		"/api/v1/events":            {"GET": a.listEvents},
-		"/api/v1/events/{id}":       {"GET": a.showEvent},
-		"/api/v1/events/{id}/why":   {"GET": a.whyEvent},
-		"/api/v1/why":               {"POST": a.whyBody},
-		"/api/v1/deliveries":        {"GET": a.listDeliveries},
-		"/api/v1/deliveries/{id}":   {"GET": a.showDelivery},
-		"/api/v1/deliveries/retry":  {"POST": a.retry},
-		"/api/v1/deliveries/cancel": {"POST": a.cancel},
-		"/api/v1/actions":           {"GET": a.listActions},
-		"/api/v1/sources":           {"GET": a.listSources},
-		"/api/v1/plugins":           {"GET": a.listPlugins},
-		"/api/v1/plugins/{name...}": {"GET": a.showPlugin},
+		"/livez":                        {"GET": a.livez},
+		"/readyz":                       {"GET": a.readyz},
+		"/metrics":                      {"GET": scrape.ServeHTTP},
+		"/api/v1/version":               {"GET": a.version},
+		"/api/v1/status":                {"GET": a.status},
+		"/api/v1/events":                {"GET": a.listEvents},
+		"/api/v1/events/{id}":           {"GET": a.showEvent},
+		"/api/v1/events/{id}/why":       {"GET": a.whyEvent},
+		"/api/v1/why":                   {"POST": a.whyBody},
+		"/api/v1/deliveries":            {"GET": a.listDeliveries},
+		"/api/v1/deliveries/{id}":       {"GET": a.showDelivery},
+		"/api/v1/deliveries/retry":      {"POST": a.retry},
+		"/api/v1/deliveries/cancel":     {"POST": a.cancel},
+		"/api/v1/actions":               {"GET": a.listActions},
+		"/api/v1/actions/{name}/pause":  {"POST": a.pause},
+		"/api/v1/actions/{name}/resume": {"POST": a.resume},
+		"/api/v1/sources":               {"GET": a.listSources},
+		"/api/v1/plugins":               {"GET": a.listPlugins},
+		"/api/v1/plugins/{name...}":     {"GET": a.showPlugin},
 	} {
 		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) { a.dispatch(m, w, r) })
 	}
