@@ -84,7 +84,7 @@ type ActionStatus struct {
 	// PauseReason is what they said.
 	PausedSince *time.Time `json:"paused_since"`
 	PauseReason string     `json:"pause_reason"`
-	Concurrency int `json:"concurrency"`
+	Concurrency int        `json:"concurrency"`
 	// PID of the plugin's process, 0 while none runs; Restarts counts starts
 	// after the first.
 	PID      int `json:"pid"`

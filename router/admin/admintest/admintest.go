@@ -118,7 +118,9 @@ func (f *Fake) Pause(_ context.Context, action, reason string) (router.Pause, er
 }
 
 // Resume implements admin.Pauser.
-func (f *Fake) Resume(_ context.Context, action string) error { return f.pause(action, "idle", nil, "") }
+func (f *Fake) Resume(_ context.Context, action string) error {
+	return f.pause(action, "idle", nil, "")
+}
 
 func (f *Fake) pause(action, state string, since *time.Time, reason string) error {
 	f.mu.Lock()
