@@ -433,7 +433,7 @@ func TestExplain(t *testing.T) {
 		`a|not_matched||event.data.role == "core" is false: event.data.role is "access"`,
 		`b|not_matched||event.data.zz > 1 is false: event.data.zz is missing`,
 		`c|error||when: event.data.count is an integer, not true or false (compare it with something)`,
-		`d|matched|e1|when is true`,
+		`d|matched|e1|when is true: event.data.count == 3`,
 		`e|error||key: event.data.zz is nil (write ?? "x" for a default)`,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -1,0 +1,392 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/pointsman/pointsman/router"
+	"github.com/pointsman/pointsman/router/admin"
+)
+
+const (
+	// maxConcerned and maxMisses are how many rules are shown without --all.
+	maxConcerned = 20
+	maxMisses    = 20
+	// maxShownDeliveries is how many deliveries of one step are shown.
+	maxShownDeliveries = 3
+	// maxConditions is how many parts of a when are shown without --rule.
+	maxConditions = 8
+	// maxShownParams is how much of a step's parameters is shown, in characters.
+	maxShownParams = 200
+	// plainWidth is the width of text that goes to no terminal.
+	plainWidth = 100
+)
+
+// width is how many columns to use: those of the terminal, within reason.
+func (a *app) width() int {
+	f, ok := a.stdout.(*os.File)
+	if !ok || !a.terminal(f) {
+		return plainWidth
+	}
+	size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
+	if err != nil || size.Col == 0 {
+		return plainWidth
+	}
+	return min(max(int(size.Col), 60), 160)
+}
+
+// whyText writes the answer to why for people.
+type whyText struct {
+	width int
+	now   time.Time
+	// all lifts the limits on rules, detail those on one rule.
+	all, detail bool
+	// file is where an event that was not sent came from.
+	file string
+
+	b strings.Builder
+}
+
+func (t *whyText) render(answer *admin.Why) string {
+	t.event(answer)
+	concerned, misses := split(answer.Verdicts)
+	if !t.detail {
+		t.count(answer.Verdicts)
+	}
+	for i := range concerned {
+		if i == maxConcerned && !t.all {
+			fmt.Fprintf(&t.b, "\nand %d more; --all shows them, --rule NAME any one\n", len(concerned)-i)
+			break
+		}
+		t.rule(answer, &concerned[i])
+	}
+	if t.detail {
+		for i := range misses {
+			t.rule(answer, &misses[i])
+		}
+	} else {
+		t.misses(misses)
+	}
+	return t.b.String()
+}
+
+// split parts the rules that an event concerns from those it does not.
+func split(vs []admin.Verdict) (concerned, misses []admin.Verdict) {
+	for _, v := range vs {
+		if v.Verdict == router.VerdictNotMatched {
+			misses = append(misses, v)
+		} else {
+			concerned = append(concerned, v)
+		}
+	}
+	return concerned, misses
+}
+
+// event writes which event it is and what happened to it as a whole.
+func (t *whyText) event(answer *admin.Why) {
+	at := attributesOf(answer.Event.Event)
+	what := fmt.Sprintf("%s from %s", first(at.Type, "?"), first(at.Source, "?"))
+	if at.Subject != "" {
+		what += ", subject " + at.Subject
+	}
+	if answer.UID == "" {
+		name := t.file
+		if name == "-" {
+			name = "standard input"
+		}
+		t.line("", fmt.Sprintf("event of %s: %s", name, what))
+		t.line("  ", "not sent, explained by the rule files. Not known without the router: whether its id is a "+
+			"duplicate, and what once would do.")
+		return
+	}
+	e := answer.Event
+	t.line("", fmt.Sprintf("event %s: %s", first(at.ID, "?"), what))
+	t.entry("received", fmt.Sprintf("%s (%s ago) by source %s, uid %s", when(e.Received), ago(t.now.Sub(e.Received)), e.Source, e.UID))
+	switch e.Duplicates {
+	case 0:
+		t.entry("duplicates", "none")
+	case 1:
+		t.entry("duplicates", "1 later arrival was suppressed: no rule was asked, nothing was started")
+	default:
+		t.entry("duplicates", fmt.Sprintf("%d later arrivals were suppressed: no rule was asked, nothing was started", e.Duplicates))
+	}
+	if answer.InForce {
+		t.entry("rules", "revision "+e.Revision+", in force now")
+	} else {
+		t.entry("rules", fmt.Sprintf("revision %s, replaced since: %s is in force now", first(e.Revision, "?"), first(answer.Revision, "?")))
+	}
+	if answer.Others > 0 {
+		t.entry("same id", fmt.Sprintf("%s of this id accepted, this is the newest: pointsman events show %s --all",
+			number(answer.Others, "other event was", "other events were"), shellWord(at.ID)))
+	}
+}
+
+// verdictOrder is the order in which verdicts are counted out.
+func verdictOrder() []string {
+	return []string{
+		router.VerdictMatched, router.VerdictError, router.VerdictHeld, router.VerdictThrottled,
+		router.VerdictSkipped, router.VerdictDryRun, router.VerdictNotMatched,
+	}
+}
+
+func (t *whyText) count(vs []admin.Verdict) {
+	n := make(map[string]int)
+	for i := range vs {
+		n[vs[i].Verdict]++
+	}
+	var parts []string
+	for _, word := range verdictOrder() {
+		if n[word] > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n[word], word))
+		}
+	}
+	switch {
+	case len(vs) == 0:
+		t.entry("verdicts", "there are no rules")
+	case n[router.VerdictNotMatched] == len(vs):
+		t.entry("verdicts", strings.Join(parts, ", ")+": nothing was to be run")
+	default:
+		t.entry("verdicts", strings.Join(parts, ", "))
+	}
+}
+
+// rule writes all about one rule.
+func (t *whyText) rule(answer *admin.Why, v *admin.Verdict) {
+	head := fmt.Sprintf("%s  %s", v.Verdict, v.Rule)
+	if v.File != "" {
+		head += fmt.Sprintf("  (%s:%d)", v.File, v.Line)
+	}
+	t.b.WriteString("\n")
+	t.line("", head)
+	if !told(v) {
+		t.entry("why", first(v.Reason, "-"))
+	}
+	t.conditions(v)
+	if v.Key != "" {
+		t.entry("key", v.Key)
+	}
+	if v.Note != "" {
+		t.entry("once", strings.TrimPrefix(v.Note, "once "))
+	}
+	if v.Verdict != router.VerdictThrottled || t.detail {
+		t.steps(answer, v)
+	}
+	if v.Now != nil {
+		t.entry("now", fmt.Sprintf("the rules in force now would say %s: %s", v.Now.Verdict, v.Now.Reason))
+	}
+}
+
+// told tells whether the lines below a rule's head say what its reason does.
+func told(v *admin.Verdict) bool {
+	switch v.Verdict {
+	case router.VerdictMatched, router.VerdictDryRun, router.VerdictSkipped:
+		return len(v.Conditions) > 0
+	case router.VerdictError:
+		for i := range v.Deliveries {
+			if e := v.Deliveries[i].Error; e != "" && strings.Contains(v.Reason, e) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (t *whyText) conditions(v *admin.Verdict) {
+	if len(v.Conditions) == 0 || v.Verdict == router.VerdictThrottled && !t.detail {
+		return
+	}
+	holds := 0
+	for i, c := range v.Conditions {
+		if c.Result == "true" {
+			holds++
+		}
+		if i >= maxConditions && !t.detail {
+			continue
+		}
+		text := fmt.Sprintf("%-5s  %s", c.Result, c.Text)
+		if c.Saw != "" && c.Saw != c.Text+" is "+c.Result {
+			text += ": " + strings.TrimPrefix(c.Saw, c.Text+" ")
+		}
+		name := ""
+		if i == 0 {
+			name = "when"
+		}
+		t.entryUnder(name, text, 7)
+	}
+	if more := len(v.Conditions) - maxConditions; more > 0 && !t.detail {
+		t.entry("", fmt.Sprintf("and %d more; --rule %s shows them", more, v.Rule))
+	}
+	if v.Verdict == router.VerdictNotMatched {
+		t.entry("", fmt.Sprintf("%d of %d hold", holds, len(v.Conditions)))
+	}
+}
+
+// steps writes what each step was to run, and what became of it.
+func (t *whyText) steps(answer *admin.Why, v *admin.Verdict) {
+	byStep := make(map[int][]admin.WhyDelivery)
+	for _, d := range v.Deliveries {
+		if d.Rule == "" { // the one record of all rules that are held for fan-out
+			t.deliveries(answer, v, "held", "", []admin.WhyDelivery{d})
+			continue
+		}
+		byStep[d.Step] = append(byStep[d.Step], d)
+	}
+	for _, c := range v.Calls {
+		text := c.Action
+		switch {
+		case c.Skipped:
+			text += " skipped: " + first(c.Reason, "its if is false")
+		case c.Error != "" && len(byStep[c.Step]) == 0:
+			text += " fails: " + c.Error
+		case len(c.Params) > 0 && string(c.Params) != "null":
+			text += " " + shorten(string(c.Params), maxShownParams)
+		}
+		t.deliveries(answer, v, fmt.Sprintf("step %d", c.Step+1), text, byStep[c.Step])
+		delete(byStep, c.Step)
+	}
+	for _, d := range v.Deliveries { // of a key that failed: it stands for every step
+		if ds, ok := byStep[d.Step]; ok {
+			t.deliveries(answer, v, "steps", "", ds)
+			delete(byStep, d.Step)
+		}
+	}
+}
+
+func (t *whyText) deliveries(answer *admin.Why, v *admin.Verdict, name, text string, ds []admin.WhyDelivery) {
+	if text != "" {
+		t.entry(name, text)
+		name = ""
+	}
+	for i := range ds {
+		if i == maxShownDeliveries && !t.detail {
+			t.entry("", fmt.Sprintf("and %d more:", len(ds)-i))
+			t.command(fmt.Sprintf("pointsman deliveries list --event %s --rule %s", answer.UID, v.Rule))
+			break
+		}
+		t.entry(name, ds[i].Summary)
+		if ds[i].Next != "" {
+			t.command(ds[i].Next)
+		}
+		name = ""
+	}
+}
+
+// misses lists the rules that did not match, the nearest first, and counts those
+// that nobody would look at.
+func (t *whyText) misses(vs []admin.Verdict) {
+	if len(vs) == 0 {
+		return
+	}
+	show := len(vs)
+	if !t.all && show > maxMisses {
+		show = 0
+		for show < maxMisses && !vs[show].OtherType {
+			show++
+		}
+		if show == 0 { // perhaps the type is what is wrong
+			show = maxMisses
+		}
+	}
+	rule := len("RULE")
+	for i := range vs[:show] {
+		rule = max(rule, len(vs[i].Rule))
+	}
+	t.b.WriteString("\n")
+	indent := len("not_matched") + 2 + rule + 2 + len("HOLDS") + 2
+	fmt.Fprintf(&t.b, "%-11s  %-*s  %s  %s\n", "VERDICT", rule, "RULE", "HOLDS", "REASON")
+	for i := range vs[:show] {
+		v := &vs[i]
+		holds := 0
+		for _, c := range v.Conditions {
+			if c.Result == "true" {
+				holds++
+			}
+		}
+		share := "-"
+		if len(v.Conditions) > 0 {
+			share = fmt.Sprintf("%d/%d", holds, len(v.Conditions))
+		}
+		reason := first(v.Reason, "-")
+		if v.Now != nil {
+			reason += fmt.Sprintf(" (the rules in force now would say %s)", v.Now.Verdict)
+		}
+		t.wrapped(fmt.Sprintf("%-11s  %-*s  %-5s  ", v.Verdict, rule, escape(v.Rule), share), indent, reason)
+	}
+	if rest := vs[show:]; len(rest) > 0 {
+		what := number(len(rest), "more rule is", "more rules are") + " further away"
+		if rest[0].OtherType {
+			what = number(len(rest), "more rule is", "more rules are") + " about other types of event"
+		}
+		t.line("", fmt.Sprintf("and %s: --all shows them, --rule NAME any one", what))
+	}
+}
+
+// entryIndent is where the text of an entry begins.
+const entryIndent = 14
+
+// entry writes "  name  text" with the text aligned and wrapped.
+func (t *whyText) entry(name, text string) { t.entryUnder(name, text, 0) }
+
+// entryUnder is entry with later lines indented by more.
+func (t *whyText) entryUnder(name, text string, more int) {
+	t.wrapped(fmt.Sprintf("  %-*s", entryIndent-2, name), entryIndent+more, text)
+}
+
+// command writes a command to be copied, which is never wrapped.
+func (t *whyText) command(text string) {
+	fmt.Fprintf(&t.b, "%s-> %s\n", strings.Repeat(" ", entryIndent), escape(text))
+}
+
+func (t *whyText) line(lead, text string) { t.wrapped(lead, len(lead), text) }
+
+// wrapped writes lead and text, which is broken between words where it gets too
+// wide, and within one that is too wide for itself; later lines are indented.
+func (t *whyText) wrapped(lead string, indent int, text string) {
+	room := max(t.width-indent, 30)
+	t.b.WriteString(lead)
+	line := []rune(escape(text))
+	for len(line) > room {
+		at := room
+		for at > room/2 && line[at] != ' ' {
+			at--
+		}
+		if line[at] != ' ' {
+			at = room
+		}
+		t.b.WriteString(strings.TrimRight(string(line[:at]), " ") + "\n" + strings.Repeat(" ", indent))
+		line = []rune(strings.TrimLeft(string(line[at:]), " "))
+	}
+	t.b.WriteString(string(line) + "\n")
+}
+
+// ago is a duration for people: its two greatest units.
+func ago(d time.Duration) string {
+	d = max(d, 0).Truncate(time.Second)
+	day := 24 * time.Hour
+	switch {
+	case d >= day:
+		return fmt.Sprintf("%dd%dh", d/day, d%day/time.Hour)
+	case d >= time.Hour:
+		return fmt.Sprintf("%dh%dm", d/time.Hour, d%time.Hour/time.Minute)
+	}
+	return d.String()
+}
+
+func number(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}
+
+// shorten cuts a text at n characters.
+func shorten(s string, n int) string {
+	if r := []rune(s); len(r) > n {
+		return string(r[:n-1]) + "…"
+	}
+	return s
+}
