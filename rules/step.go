@@ -46,7 +46,7 @@ func Step(r *Rule, data []byte, now time.Time) (Effect, error) {
 			now = start
 		}
 		if end := start.Add(r.Once); now.Before(end) {
-			return Effect{Reason: fmt.Sprintf("once %s: fired %s ago, until %s", ShortDuration(r.Once),
+			return Effect{Reason: fmt.Sprintf("once %s: fired %s earlier, until %s", ShortDuration(r.Once),
 				ShortDuration(roundDown(now.Sub(start))), end.UTC().Format("2006-01-02T15:04:05.999Z07:00"))}, nil
 		}
 	}

@@ -81,11 +81,11 @@ func (w *why) notFound(ctx context.Context, c *client, id string, err error) err
 	if !errors.As(err, &p) || p.Status != http.StatusNotFound || p.Detail != "there is no such event" {
 		return about("event", id, err)
 	}
-	hints := []string{"it was never accepted here, or retention has removed it"}
+	hints := []string{"It was never accepted here, or retention has removed it."}
 	var page admin.Events
 	if w.filter.source != "" || w.filter.ceSource != "" {
 		if c.get(ctx, api("events"), url.Values{"id": {id}, "limit": {"5"}}, &page) == nil && len(page.Events) > 0 {
-			hints = []string{"it was accepted from another source:"}
+			hints = []string{"It was accepted from another source:"}
 			for i := range page.Events {
 				e := &page.Events[i]
 				hints = append(hints, fmt.Sprintf("  pointsman why %s --source %s --ce-source %s",
@@ -96,12 +96,12 @@ func (w *why) notFound(ctx context.Context, c *client, id string, err error) err
 	}
 	if c.get(ctx, api("events"), url.Values{"limit": {"200"}}, &page) == nil {
 		if near := similar(id, page.Events); len(near) > 0 {
-			hints = append(hints, "similar ids among the last events: "+strings.Join(near, ", "))
+			hints = append(hints, "Similar ids among the last events: "+strings.Join(near, ", "))
 		}
 	}
 	hints = append(hints,
-		"  pointsman events list --since 1h    what was accepted; a webhook's events have ids that pointsman makes",
-		"  the sender's log                    an event that was refused got a 4xx or 503 that says why, and is not recorded")
+		"What was accepted (events of webhooks have ids that pointsman makes): pointsman events list --since 1h",
+		"An event that was refused is not recorded: its sender got an answer 4xx or 503 that says why.")
 	return about("event", id, fmt.Errorf("%w\n%s", err, strings.Join(hints, "\n")))
 }
 

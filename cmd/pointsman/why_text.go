@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -10,17 +11,21 @@ import (
 
 	"github.com/pointsman/pointsman/router"
 	"github.com/pointsman/pointsman/router/admin"
+	"github.com/pointsman/pointsman/rules"
 )
 
 const (
 	// maxConcerned and maxMisses are how many rules are shown without --all.
 	maxConcerned = 20
 	maxMisses    = 20
+	// maxNamed is how many rules are named where they have no line.
+	maxNamed = 8
 	// maxShownDeliveries is how many deliveries of one step are shown.
 	maxShownDeliveries = 3
 	// maxConditions is how many parts of a when are shown without --rule.
 	maxConditions = 8
-	// maxShownParams is how much of a step's parameters is shown, in characters.
+	// maxShownParams is how much of a step's parameters is shown, in characters;
+	// with --rule 20 times as much.
 	maxShownParams = 200
 	// plainWidth is the width of text that goes to no terminal.
 	plainWidth = 100
@@ -59,7 +64,7 @@ func (t *whyText) render(answer *admin.Why) string {
 	}
 	for i := range concerned {
 		if i == maxConcerned && !t.all {
-			fmt.Fprintf(&t.b, "\nand %d more; --all shows them, --rule NAME any one\n", len(concerned)-i)
+			fmt.Fprintf(&t.b, "\nand %d more (see --all, --rule NAME)\n", len(concerned)-i)
 			break
 		}
 		t.rule(answer, &concerned[i])
@@ -105,20 +110,19 @@ func (t *whyText) event(answer *admin.Why) {
 	}
 	e := answer.Event
 	t.line("", fmt.Sprintf("event %s: %s", first(at.ID, "?"), what))
-	t.entry("received", fmt.Sprintf("%s (%s ago) by source %s, uid %s", when(e.Received), ago(t.now.Sub(e.Received)), e.Source, e.UID))
-	switch e.Duplicates {
-	case 0:
+	t.entry("received", fmt.Sprintf("%s (%s ago) by source %s", when(e.Received), ago(t.now.Sub(e.Received)), e.Source))
+	if e.Duplicates == 0 {
 		t.entry("duplicates", "none")
-	case 1:
-		t.entry("duplicates", "1 later arrival was suppressed: no rule was asked, nothing was started")
-	default:
-		t.entry("duplicates", fmt.Sprintf("%d later arrivals were suppressed: no rule was asked, nothing was started", e.Duplicates))
+	} else {
+		t.entry("duplicates", number(e.Duplicates, "later arrival was", "later arrivals were")+
+			" suppressed (duplicate): no rule was asked, nothing was started")
 	}
 	if answer.InForce {
 		t.entry("rules", "revision "+e.Revision+", in force now")
 	} else {
 		t.entry("rules", fmt.Sprintf("revision %s, replaced since: %s is in force now", first(e.Revision, "?"), first(answer.Revision, "?")))
 	}
+	t.entry("uid", e.UID)
 	if answer.Others > 0 {
 		t.entry("same id", fmt.Sprintf("%s of this id accepted, this is the newest: pointsman events show %s --all",
 			number(answer.Others, "other event was", "other events were"), shellWord(at.ID)))
@@ -148,7 +152,11 @@ func (t *whyText) count(vs []admin.Verdict) {
 	case len(vs) == 0:
 		t.entry("verdicts", "there are no rules")
 	case n[router.VerdictNotMatched] == len(vs):
-		t.entry("verdicts", strings.Join(parts, ", ")+": nothing was to be run")
+		text := strings.Join(parts, ", ") + ": nothing was to be run"
+		if vs[0].OtherType { // it is the nearest
+			text += "; every rule is about another type of event"
+		}
+		t.entry("verdicts", text)
 	default:
 		t.entry("verdicts", strings.Join(parts, ", "))
 	}
@@ -162,7 +170,7 @@ func (t *whyText) rule(answer *admin.Why, v *admin.Verdict) {
 	}
 	t.b.WriteString("\n")
 	t.line("", head)
-	if !told(v) {
+	if !t.told(v) {
 		t.entry("why", first(v.Reason, "-"))
 	}
 	t.conditions(v)
@@ -181,8 +189,10 @@ func (t *whyText) rule(answer *admin.Why, v *admin.Verdict) {
 }
 
 // told tells whether the lines below a rule's head say what its reason does.
-func told(v *admin.Verdict) bool {
+func (t *whyText) told(v *admin.Verdict) bool {
 	switch v.Verdict {
+	case router.VerdictNotMatched:
+		return len(v.Conditions) > 0 && v.Nearness < 1
 	case router.VerdictMatched, router.VerdictDryRun, router.VerdictSkipped:
 		return len(v.Conditions) > 0
 	case router.VerdictError:
@@ -207,15 +217,11 @@ func (t *whyText) conditions(v *admin.Verdict) {
 		if i >= maxConditions && !t.detail {
 			continue
 		}
-		text := fmt.Sprintf("%-5s  %s", c.Result, c.Text)
-		if c.Saw != "" && c.Saw != c.Text+" is "+c.Result {
-			text += ": " + strings.TrimPrefix(c.Saw, c.Text+" ")
-		}
 		name := ""
 		if i == 0 {
 			name = "when"
 		}
-		t.entryUnder(name, text, 7)
+		t.condition(name, c)
 	}
 	if more := len(v.Conditions) - maxConditions; more > 0 && !t.detail {
 		t.entry("", fmt.Sprintf("and %d more; --rule %s shows them", more, v.Rule))
@@ -225,12 +231,31 @@ func (t *whyText) conditions(v *admin.Verdict) {
 	}
 }
 
+// condition writes one part of a when: on one line what it saw, or below it when
+// it consists of parts itself.
+func (t *whyText) condition(name string, c rules.Condition) {
+	const more = 7 // the width of the result
+	text := fmt.Sprintf("%-5s  %s", c.Result, c.Text)
+	seen := strings.Split(c.Saw, "; ")
+	switch {
+	case len(seen) > 1:
+		t.entryUnder(name, text, more)
+		for _, s := range seen {
+			t.wrapped(strings.Repeat(" ", entryIndent+more+2), entryIndent+more+4, s)
+		}
+	case c.Saw == "" || c.Saw == c.Text+" is "+c.Result:
+		t.entryUnder(name, text, more)
+	default:
+		t.entryUnder(name, text+": "+strings.TrimPrefix(c.Saw, c.Text+" "), more)
+	}
+}
+
 // steps writes what each step was to run, and what became of it.
 func (t *whyText) steps(answer *admin.Why, v *admin.Verdict) {
 	byStep := make(map[int][]admin.WhyDelivery)
 	for _, d := range v.Deliveries {
 		if d.Rule == "" { // the one record of all rules that are held for fan-out
-			t.deliveries(answer, v, "held", "", []admin.WhyDelivery{d})
+			t.deliveries(answer, v, "delivery", "", []admin.WhyDelivery{d})
 			continue
 		}
 		byStep[d.Step] = append(byStep[d.Step], d)
@@ -243,7 +268,10 @@ func (t *whyText) steps(answer *admin.Why, v *admin.Verdict) {
 		case c.Error != "" && len(byStep[c.Step]) == 0:
 			text += " fails: " + c.Error
 		case len(c.Params) > 0 && string(c.Params) != "null":
-			text += " " + shorten(string(c.Params), maxShownParams)
+			text += " " + shorten(string(c.Params), t.maxParams())
+		}
+		if t.detail && !c.Skipped && strings.HasPrefix(c.Reason, "if is ") {
+			text += ", its " + c.Reason
 		}
 		t.deliveries(answer, v, fmt.Sprintf("step %d", c.Step+1), text, byStep[c.Step])
 		delete(byStep, c.Step)
@@ -254,6 +282,13 @@ func (t *whyText) steps(answer *admin.Why, v *admin.Verdict) {
 			delete(byStep, d.Step)
 		}
 	}
+}
+
+func (t *whyText) maxParams() int {
+	if t.detail {
+		return 20 * maxShownParams
+	}
+	return maxShownParams
 }
 
 func (t *whyText) deliveries(answer *admin.Why, v *admin.Verdict, name, text string, ds []admin.WhyDelivery) {
@@ -268,6 +303,9 @@ func (t *whyText) deliveries(answer *admin.Why, v *admin.Verdict, name, text str
 			break
 		}
 		t.entry(name, ds[i].Summary)
+		if ds[i].Output != "" {
+			t.entry("", "output: "+ds[i].Output)
+		}
 		if ds[i].Next != "" {
 			t.command(ds[i].Next)
 		}
@@ -281,25 +319,19 @@ func (t *whyText) misses(vs []admin.Verdict) {
 	if len(vs) == 0 {
 		return
 	}
-	show := len(vs)
-	if !t.all && show > maxMisses {
-		show = 0
-		for show < maxMisses && !vs[show].OtherType {
-			show++
-		}
-		if show == 0 { // perhaps the type is what is wrong
-			show = maxMisses
-		}
+	near, far := vs, []admin.Verdict(nil)
+	if !t.all {
+		near, far = t.near(vs)
 	}
 	rule := len("RULE")
-	for i := range vs[:show] {
-		rule = max(rule, len(vs[i].Rule))
+	for i := range near {
+		rule = max(rule, len(near[i].Rule))
 	}
 	t.b.WriteString("\n")
 	indent := len("not_matched") + 2 + rule + 2 + len("HOLDS") + 2
 	fmt.Fprintf(&t.b, "%-11s  %-*s  %s  %s\n", "VERDICT", rule, "RULE", "HOLDS", "REASON")
-	for i := range vs[:show] {
-		v := &vs[i]
+	for i := range near {
+		v := &near[i]
 		holds := 0
 		for _, c := range v.Conditions {
 			if c.Result == "true" {
@@ -316,13 +348,45 @@ func (t *whyText) misses(vs []admin.Verdict) {
 		}
 		t.wrapped(fmt.Sprintf("%-11s  %-*s  %-5s  ", v.Verdict, rule, escape(v.Rule), share), indent, reason)
 	}
-	if rest := vs[show:]; len(rest) > 0 {
-		what := number(len(rest), "more rule is", "more rules are") + " further away"
-		if rest[0].OtherType {
-			what = number(len(rest), "more rule is", "more rules are") + " about other types of event"
+	t.far(far)
+}
+
+// near picks the misses that are worth a line: those about this type of event,
+// and those of which nothing but the type differs. When there is none, all are.
+func (t *whyText) near(vs []admin.Verdict) (near, far []admin.Verdict) {
+	for _, v := range vs {
+		onlyType := len(v.Conditions) > 1 && v.Nearness >= 1-1/float64(len(v.Conditions))-0.001
+		if v.OtherType && !onlyType || len(near) == maxMisses {
+			far = append(far, v)
+		} else {
+			near = append(near, v)
 		}
-		t.line("", fmt.Sprintf("and %s: --all shows them, --rule NAME any one", what))
 	}
+	if len(near) == 0 {
+		n := min(len(vs), maxMisses)
+		return vs[:n], vs[n:]
+	}
+	return near, far
+}
+
+// far counts the misses that are not worth a line, and names a few.
+func (t *whyText) far(vs []admin.Verdict) {
+	if len(vs) == 0 {
+		return
+	}
+	what := "further away"
+	if !slices.ContainsFunc(vs, func(v admin.Verdict) bool { return !v.OtherType }) {
+		what = "about other types of event"
+	}
+	text := fmt.Sprintf("and %s %s", number(len(vs), "more rule is", "more rules are"), what)
+	if len(vs) <= maxNamed {
+		names := make([]string, len(vs))
+		for i := range vs {
+			names[i] = vs[i].Rule
+		}
+		text += ": " + strings.Join(names, ", ")
+	}
+	t.line("", text+" (see --all, --rule NAME)")
 }
 
 // entryIndent is where the text of an entry begins.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/pointsman/pointsman/router"
 	"github.com/pointsman/pointsman/router/store"
+	"github.com/pointsman/pointsman/rules"
 )
 
 // maxTold is how much of a delivery's error its account repeats, in bytes; the
@@ -135,7 +136,7 @@ func (t *teller) clock(at time.Time) string {
 }
 
 // span is a duration to the second.
-func span(d time.Duration) string { return max(d, 0).Round(time.Second).String() }
+func span(d time.Duration) string { return rules.ShortDuration(max(d, 0).Round(time.Second)) }
 
 func after(attempts int) string {
 	switch attempts {

@@ -6,14 +6,19 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/pointsman/pointsman/router"
 	"github.com/pointsman/pointsman/router/store"
 	"github.com/pointsman/pointsman/rules"
 )
 
-// maxOthers is how many other events of the same id are counted.
-const maxOthers = 10
+const (
+	// maxOthers is how many other events of the same id are counted.
+	maxOthers = 10
+	// maxOutputs is of how many deliveries the output is looked up.
+	maxOutputs = 20
+)
 
 // Why is the answer to why: each rule's verdict on one event, and what became of
 // it.
@@ -49,6 +54,9 @@ type WhyDelivery struct {
 	// nothing.
 	Summary string `json:"summary"`
 	Next    string `json:"next"`
+	// Output is the last line that the last attempt put out, cut at maxTold; of
+	// the first maxOutputs deliveries that were started.
+	Output string `json:"output"`
 }
 
 func (a *api) whyEvent(w http.ResponseWriter, r *http.Request) {
@@ -166,10 +174,19 @@ func (a *api) deliveriesOf(ctx context.Context, why *Why) error {
 	t := a.teller()
 	byRule := make(map[string][]WhyDelivery)
 	var held []WhyDelivery
+	outputs := 0
 	for i := range slices.Backward(ds) {
 		d := &ds[i]
 		told := WhyDelivery{Delivery: deliveryRecord(d)}
 		told.Summary, told.Next = t.tell(d)
+		if d.Starts > 0 && outputs < maxOutputs {
+			outputs++
+			history, err := a.Store.History(ctx, d.ID)
+			if err != nil {
+				return fmt.Errorf("read history: %w", err)
+			}
+			told.Output = lastLine(history)
+		}
 		if d.Reason == store.ReasonFanOut {
 			held = append(held, told)
 		} else {
@@ -185,4 +202,15 @@ func (a *api) deliveriesOf(ctx context.Context, why *Why) error {
 		slices.SortStableFunc(v.Deliveries, func(x, y WhyDelivery) int { return x.Step - y.Step })
 	}
 	return nil
+}
+
+// lastLine is the last line that the last attempt with any output put out.
+func lastLine(history []store.Attempt) string {
+	for i := range slices.Backward(history) {
+		lines := strings.Split(strings.TrimSpace(history[i].Output), "\n")
+		if text := strings.TrimSpace(lines[len(lines)-1]); text != "" {
+			return short(text)
+		}
+	}
+	return ""
 }
