@@ -14,6 +14,9 @@ const maxShown = 80
 // maxText is how much of a comparison's text an explanation shows, in bytes.
 const maxText = 200
 
+// MaxConditions is how many parts of a condition an explanation lists.
+const MaxConditions = 128
+
 // maxReasons is how many comparisons an explanation states.
 const maxReasons = 16
 
@@ -25,7 +28,7 @@ type Explanation struct {
 	//	event.data.role == "access" is false: event.data.role is "core"
 	Reason string
 	// Conditions are the operands of the condition's outermost "and", in order;
-	// a condition without one is its own only operand.
+	// a condition without one is its own only operand. At most MaxConditions.
 	Conditions []Condition
 	// Nearness is the share of Conditions that hold, from 0 to 1. A part of one
 	// counts as its share: "a and b" within an "or" is half true when a is.
@@ -77,7 +80,7 @@ func (x Explainer) Explain(text string, value bool, values ...any) (Explanation,
 			parts = chain(root, false)
 		}
 	}
-	for _, n := range parts {
+	for _, n := range parts[:min(len(parts), MaxConditions)] {
 		out.Conditions = append(out.Conditions, e.condition(n))
 	}
 	if !value {
@@ -153,7 +156,7 @@ func (e *explainer) test(n ast.Node) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if b, ok := v.(bool); ok {
+	if b, ok := v.(bool); ok || v == nil {
 		return b, nil
 	}
 	return truth(v, cut(e.unit.source(n), 60))

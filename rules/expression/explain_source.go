@@ -33,6 +33,9 @@ func (u *unit) source(n ast.Node) string {
 	if i < 0 || j < i {
 		return u.text
 	}
+	if _, ok := n.(*ast.VariableDeclaratorNode); ok && i > 0 && tokens[i-1].Value == "let" {
+		i-- // its position is that of the name
+	}
 	i, j = balance(tokens, i, j)
 	return strings.TrimSpace(u.text[byteOffset(u.text, tokens[i].From):byteOffset(u.text, tokens[j].To)])
 }
