@@ -360,9 +360,11 @@ func (e *explainer) shown(n ast.Node) (string, error) {
 	source := cut(e.unit.source(n), 120)
 	if root, path, ok := e.unit.static(n); ok {
 		sl := slot{root, path}
-		if _, found := sl.lookup(e.roots); !found {
+		v, found := sl.lookup(e.roots)
+		if !found {
 			return source + " is missing", nil
 		}
+		return source + " is " + Show(v), nil
 	}
 	v, err := e.eval(n)
 	if err != nil {
