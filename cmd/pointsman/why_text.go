@@ -110,7 +110,7 @@ func (t *whyText) event(answer *admin.Why) {
 	}
 	e := answer.Event
 	t.line("", fmt.Sprintf("event %s: %s", first(at.ID, "?"), what))
-	t.entry("received", fmt.Sprintf("%s (%s ago) by source %s", when(e.Received), ago(t.now.Sub(e.Received)), e.Source))
+	t.entry("received", fmt.Sprintf("%s%s by source %s", when(e.Received), t.ago(e.Received), e.Source))
 	if e.Duplicates == 0 {
 		t.entry("duplicates", "none")
 	} else {
@@ -124,8 +124,8 @@ func (t *whyText) event(answer *admin.Why) {
 	}
 	t.entry("uid", e.UID)
 	if answer.Others > 0 {
-		t.entry("same id", fmt.Sprintf("%s of this id accepted, this is the newest: pointsman events show %s --all",
-			number(answer.Others, "other event was", "other events were"), shellWord(at.ID)))
+		t.entry("same id", fmt.Sprintf("%s accepted, this is the newest: pointsman events show %s --all",
+			number(answer.Others, "other event of this id was", "other events of this id were"), shellWord(at.ID)))
 	}
 }
 
@@ -198,6 +198,11 @@ func (t *whyText) told(v *admin.Verdict) bool {
 	case router.VerdictError:
 		for i := range v.Deliveries {
 			if e := v.Deliveries[i].Error; e != "" && strings.Contains(v.Reason, e) {
+				return true
+			}
+		}
+		for i := range v.Calls {
+			if e := v.Calls[i].Error; e != "" && len(v.Deliveries) == 0 && strings.Contains(v.Reason, e) {
 				return true
 			}
 		}
@@ -427,17 +432,20 @@ func (t *whyText) wrapped(lead string, indent int, text string) {
 	t.b.WriteString(string(line) + "\n")
 }
 
-// ago is a duration for people: its two greatest units.
-func ago(d time.Duration) string {
-	d = max(d, 0).Truncate(time.Second)
-	day := 24 * time.Hour
+// ago says how long ago a time was in its two greatest units, as in " (2h5m
+// ago)"; nothing when it is a month or more, where a date says more.
+func (t *whyText) ago(at time.Time) string {
+	const day = 24 * time.Hour
+	d := max(t.now.Sub(at), 0).Truncate(time.Second)
 	switch {
+	case d >= 30*day:
+		return ""
 	case d >= day:
-		return fmt.Sprintf("%dd%dh", d/day, d%day/time.Hour)
+		return fmt.Sprintf(" (%dd%dh ago)", d/day, d%day/time.Hour)
 	case d >= time.Hour:
-		return fmt.Sprintf("%dh%dm", d/time.Hour, d%time.Hour/time.Minute)
+		return fmt.Sprintf(" (%dh%dm ago)", d/time.Hour, d%time.Hour/time.Minute)
 	}
-	return d.String()
+	return fmt.Sprintf(" (%s ago)", d)
 }
 
 func number(n int, one, many string) string {

@@ -83,7 +83,7 @@ func (a *api) whyEvent(w http.ResponseWriter, r *http.Request) {
 	record := eventRecord(ev)
 	why := Why{
 		UID: ev.UID, Event: &record, Revision: a.Router.Status().Revision, Others: len(events) - 1,
-		Verdicts: convert(verdicts, func(v *router.RuleVerdict) Verdict { return Verdict{*v, []WhyDelivery{}} }),
+		Verdicts: convert(verdicts, verdictRecord),
 	}
 	why.InForce = why.Revision == ev.Revision
 	if err := a.deliveriesOf(ctx, &why); err != nil {
@@ -122,8 +122,14 @@ func (a *api) whyBody(w http.ResponseWriter, r *http.Request) {
 	}
 	a.write(w, r, http.StatusOK, Why{
 		InForce: true, Revision: a.Router.Status().Revision,
-		Verdicts: convert(verdicts, func(v *router.RuleVerdict) Verdict { return Verdict{*v, []WhyDelivery{}} }),
+		Verdicts: convert(verdicts, verdictRecord),
 	})
+}
+
+func verdictRecord(v *router.RuleVerdict) Verdict {
+	r := Verdict{*v, []WhyDelivery{}}
+	r.Conditions, r.Calls = orEmpty(r.Conditions), orEmpty(r.Calls)
+	return r
 }
 
 // ofRule keeps the verdict of one rule when it is named. A rule that came after
