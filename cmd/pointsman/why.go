@@ -106,7 +106,7 @@ func (w *why) notFound(ctx context.Context, c *client, id string, err error) err
 }
 
 // similar lists at most five ids that contain id, are contained in it, or differ
-// from it in one character.
+// from it by one slip of the finger.
 func similar(id string, events []admin.Event) []string {
 	var near []string
 	for i := range events {
@@ -121,7 +121,8 @@ func similar(id string, events []admin.Event) []string {
 	return near
 }
 
-// oneApart tells whether one inserted, left out or other character makes b of a.
+// oneApart tells whether one inserted, left out or other character, or two that
+// are exchanged, make b of a.
 func oneApart(a, b string) bool {
 	if len(a) > len(b) {
 		a, b = b, a
@@ -134,7 +135,8 @@ func oneApart(a, b string) bool {
 		i++
 	}
 	if len(a) == len(b) {
-		return i == len(a) || a[i+1:] == b[i+1:]
+		return i == len(a) || a[i+1:] == b[i+1:] ||
+			i+1 < len(a) && a[i] == b[i+1] && a[i+1] == b[i] && a[i+2:] == b[i+2:]
 	}
 	return a[i:] == b[i+1:]
 }

@@ -74,7 +74,7 @@ func (t *whyText) render(answer *admin.Why) string {
 			t.rule(answer, &misses[i])
 		}
 	} else {
-		t.misses(misses)
+		t.misses(misses, len(concerned) == 0)
 	}
 	return t.b.String()
 }
@@ -243,7 +243,7 @@ func (t *whyText) condition(name string, c rules.Condition) {
 	text := fmt.Sprintf("%-5s  %s", c.Result, c.Text)
 	seen := strings.Split(c.Saw, "; ")
 	switch {
-	case len(seen) > 1:
+	case len(seen) > 1 || strings.Contains(c.Saw, " is true: ") || strings.Contains(c.Saw, " is false: "):
 		t.entryUnder(name, text, more)
 		for _, s := range seen {
 			t.wrapped(strings.Repeat(" ", entryIndent+more+2), entryIndent+more+4, s)
@@ -319,20 +319,31 @@ func (t *whyText) deliveries(answer *admin.Why, v *admin.Verdict, name, text str
 }
 
 // misses lists the rules that did not match, the nearest first, and counts those
-// that nobody would look at.
-func (t *whyText) misses(vs []admin.Verdict) {
-	if len(vs) == 0 {
-		return
-	}
+// that nobody would look at. With alone, some are listed however far they are.
+func (t *whyText) misses(vs []admin.Verdict, alone bool) {
 	near, far := vs, []admin.Verdict(nil)
 	if !t.all {
 		near, far = t.near(vs)
+		if n := min(len(far), maxMisses); alone && len(near) == 0 {
+			near, far = far[:n], far[n:]
+		}
+	}
+	if len(vs) > 0 {
+		t.b.WriteString("\n")
+	}
+	t.table(near)
+	t.far(far)
+}
+
+// table lists rules that did not match.
+func (t *whyText) table(near []admin.Verdict) {
+	if len(near) == 0 {
+		return
 	}
 	rule := len("RULE")
 	for i := range near {
 		rule = max(rule, len(near[i].Rule))
 	}
-	t.b.WriteString("\n")
 	indent := len("not_matched") + 2 + rule + 2 + len("HOLDS") + 2
 	fmt.Fprintf(&t.b, "%-11s  %-*s  %s  %s\n", "VERDICT", rule, "RULE", "HOLDS", "REASON")
 	for i := range near {
@@ -353,11 +364,10 @@ func (t *whyText) misses(vs []admin.Verdict) {
 		}
 		t.wrapped(fmt.Sprintf("%-11s  %-*s  %-5s  ", v.Verdict, rule, escape(v.Rule), share), indent, reason)
 	}
-	t.far(far)
 }
 
 // near picks the misses that are worth a line: those about this type of event,
-// and those of which nothing but the type differs. When there is none, all are.
+// and those of which nothing but the type differs.
 func (t *whyText) near(vs []admin.Verdict) (near, far []admin.Verdict) {
 	for _, v := range vs {
 		onlyType := len(v.Conditions) > 1 && v.Nearness >= 1-1/float64(len(v.Conditions))-0.001
@@ -366,10 +376,6 @@ func (t *whyText) near(vs []admin.Verdict) (near, far []admin.Verdict) {
 		} else {
 			near = append(near, v)
 		}
-	}
-	if len(near) == 0 {
-		n := min(len(vs), maxMisses)
-		return vs[:n], vs[n:]
 	}
 	return near, far
 }
