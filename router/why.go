@@ -17,6 +17,8 @@ const (
 	// openerTime bounds the search for the events that opened the windows of
 	// once: it is a courtesy, and reads many deliveries on a busy router.
 	openerTime = 300 * time.Millisecond
+	// maxShownKey is how much of a key a note shows, in bytes.
+	maxShownKey = 200
 	// stateTrouble begins the reason of a rule whose state could not be read.
 	stateTrouble = "state: "
 	// maxOpeners is for how many throttled rules it is searched.
@@ -152,7 +154,7 @@ func ofKey(key string) string {
 	if key == "" {
 		return ""
 	}
-	return fmt.Sprintf(" on key %q", key)
+	return fmt.Sprintf(" on key %q", cut(key, maxShownKey))
 }
 
 // windows says what once did: which window an event opened, or which event had

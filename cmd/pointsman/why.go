@@ -78,7 +78,7 @@ func (w *why) online(ctx context.Context, id string) error {
 // one, and where else to look.
 func (w *why) notFound(ctx context.Context, c *client, id string, err error) error {
 	var p *problemError
-	if !errors.As(err, &p) || p.Status != http.StatusNotFound || p.Detail != "there is no such event" {
+	if !errors.As(err, &p) || p.Status != http.StatusNotFound || p.Detail != admin.NoSuchEvent {
 		return about("event", id, err)
 	}
 	hints := []string{"It was never accepted here, or retention has removed it."}

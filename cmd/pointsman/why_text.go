@@ -27,6 +27,8 @@ const (
 	// maxShownParams is how much of a step's parameters is shown, in characters;
 	// with --rule 20 times as much.
 	maxShownParams = 200
+	// maxShownText is how much of an attribute or a key is shown, in characters.
+	maxShownText = 200
 	// plainWidth is the width of text that goes to no terminal.
 	plainWidth = 100
 )
@@ -94,9 +96,9 @@ func split(vs []admin.Verdict) (concerned, misses []admin.Verdict) {
 // event writes which event it is and what happened to it as a whole.
 func (t *whyText) event(answer *admin.Why) {
 	at := attributesOf(answer.Event.Event)
-	what := fmt.Sprintf("%s from %s", first(at.Type, "?"), first(at.Source, "?"))
+	what := fmt.Sprintf("%s from %s", first(at.Type, "?"), shorten(first(at.Source, "?"), maxShownText))
 	if at.Subject != "" {
-		what += ", subject " + at.Subject
+		what += ", subject " + shorten(at.Subject, maxShownText)
 	}
 	if answer.UID == "" {
 		name := t.file
@@ -123,6 +125,9 @@ func (t *whyText) event(answer *admin.Why) {
 		t.entry("rules", fmt.Sprintf("revision %s, replaced since: %s is in force now", first(e.Revision, "?"), first(answer.Revision, "?")))
 	}
 	t.entry("uid", e.UID)
+	if answer.DeliveriesMore {
+		t.entry("deliveries", fmt.Sprintf("more than %d, the oldest are not shown below: pointsman deliveries list --event %s", admin.MaxPage, e.UID))
+	}
 	if answer.Others > 0 {
 		t.entry("same id", fmt.Sprintf("%s accepted, this is the newest: pointsman events show %s --all",
 			number(answer.Others, "other event of this id was", "other events of this id were"), shellWord(at.ID)))
@@ -175,7 +180,7 @@ func (t *whyText) rule(answer *admin.Why, v *admin.Verdict) {
 	}
 	t.conditions(v)
 	if v.Key != "" {
-		t.entry("key", v.Key)
+		t.entry("key", shorten(v.Key, maxShownText))
 	}
 	if v.Note != "" {
 		t.entry("once", strings.TrimPrefix(v.Note, "once "))

@@ -8,6 +8,9 @@ import (
 	"github.com/pointsman/pointsman/router/store"
 )
 
+// NoSuchEvent is the detail of the problem that an id is not known.
+const NoSuchEvent = "there is no such event"
+
 func (a *api) listEvents(w http.ResponseWriter, r *http.Request) {
 	p := a.params(r, "since", "until", "source", "ce_source", "id", "limit", "before", "after")
 	q := store.EventQuery{
@@ -49,7 +52,7 @@ func (a *api) find(ctx context.Context, id, source, ceSource string, limit int) 
 	q.ID = id
 	events, err := a.Store.Events(ctx, q)
 	if err == nil && len(events) == 0 {
-		err = problemf(http.StatusNotFound, "not_found", "there is no such event")
+		err = problemf(http.StatusNotFound, "not_found", NoSuchEvent)
 	}
 	return events, wrap("find event", err)
 }

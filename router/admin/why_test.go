@@ -69,22 +69,34 @@ func TestWhyTellsOfDeliveries(t *testing.T) {
 		{"done", store.Done, func(d *store.Delivery) { d.Attempts = 1 }, `done at 15:06:50Z after 1 attempt`, ``},
 		{"dry run", store.Done, func(d *store.Delivery) { d.DryRun = true }, `done: a dry run, nothing was run`, ``},
 		{"expanded", store.Done, func(d *store.Delivery) { d.Reason, d.Count = store.ReasonFanOut, 5000 }, `done: its 5000 deliveries were written by hand at 15:06:50Z`, ``},
-		{"used up", store.Dead, func(d *store.Delivery) { d.Reason, d.Attempts, d.Error = store.ReasonAttempts, 200, "exit code 1" },
-			`dead after 200 attempts, retry.attempts is used up; last error: exit code 1`, `pointsman deliveries retry ID`},
+		{
+			"used up", store.Dead, func(d *store.Delivery) { d.Reason, d.Attempts, d.Error = store.ReasonAttempts, 200, "exit code 1" },
+			`dead after 200 attempts, retry.attempts is used up; last error: exit code 1`, `pointsman deliveries retry ID`,
+		},
 		{"too old", store.Dead, func(d *store.Delivery) { d.Reason, d.Error = store.ReasonAge, "no such action" }, `dead, retry.max_age has passed; last error: no such action`, `pointsman deliveries retry ID`},
-		{"permanent", store.Dead, func(d *store.Delivery) { d.Reason, d.Attempts, d.Error = store.ReasonPermanent, 1, "no such port" },
-			`dead after 1 attempt, the plugin said that trying again cannot help; last error: no such port`, `pointsman deliveries retry ID`},
+		{
+			"permanent", store.Dead, func(d *store.Delivery) { d.Reason, d.Attempts, d.Error = store.ReasonPermanent, 1, "no such port" },
+			`dead after 1 attempt, the plugin said that trying again cannot help; last error: no such port`, `pointsman deliveries retry ID`,
+		},
 		{"crashes", store.Dead, func(d *store.Delivery) { d.Reason = store.ReasonCrashes }, `dead, it crashed its plugin while it ran alone`, `pointsman deliveries retry ID`},
 		{"key", store.Dead, func(d *store.Delivery) { d.Reason, d.Error = store.ReasonKey, "key: it is nil" }, `dead, never run: the rule's key failed: key: it is nil`, `pointsman deliveries retry ID`},
 		{"with", store.Dead, func(d *store.Delivery) { d.Reason, d.Error = store.ReasonEvaluation, "with: it is nil" }, `dead, never run: the step's if or with failed: with: it is nil`, `pointsman deliveries retry ID`},
-		{"params", store.Dead, func(d *store.Delivery) { d.Reason, d.Error = store.ReasonParams, strings.Repeat("ö", 400) },
-			`dead, never run: the plugin does not take these parameters: ` + strings.Repeat("ö", 150) + `...`, `pointsman deliveries retry ID`},
-		{"fan-out", store.Held, func(d *store.Delivery) { d.Reason, d.Count, d.Rule = store.ReasonFanOut, 5000, "" },
-			`held: fan_out, 5000 deliveries, none of them runs until you say so: retry writes them all, cancel drops them`, `pointsman deliveries retry ID`},
-		{"half expanded", store.Held, func(d *store.Delivery) { d.Reason, d.Count, d.Expanded, d.Rule = store.ReasonFanOut, 5000, 2000, "" },
-			`held: fan_out, 5000 deliveries of which 2000 are written, none of them runs until you say so: retry writes them all, cancel drops them`, `pointsman deliveries retry ID`},
-		{"uncertain", store.Held, func(d *store.Delivery) { d.Reason, d.Starts, d.Error = store.ReasonUncertain, 2, "plugin died" },
-			`held: uncertain, nobody knows what attempt 2 did: look whether it took effect, then retry or cancel; last error: plugin died`, `pointsman deliveries retry ID`},
+		{
+			"params", store.Dead, func(d *store.Delivery) { d.Reason, d.Error = store.ReasonParams, strings.Repeat("ö", 400) },
+			`dead, never run: the plugin does not take these parameters: ` + strings.Repeat("ö", 150) + `...`, `pointsman deliveries retry ID`,
+		},
+		{
+			"fan-out", store.Held, func(d *store.Delivery) { d.Reason, d.Count, d.Rule = store.ReasonFanOut, 5000, "" },
+			`held: fan_out, 5000 deliveries, none of them runs until you say so: retry writes them all, cancel drops them`, `pointsman deliveries retry ID`,
+		},
+		{
+			"half expanded", store.Held, func(d *store.Delivery) { d.Reason, d.Count, d.Expanded, d.Rule = store.ReasonFanOut, 5000, 2000, "" },
+			`held: fan_out, 5000 deliveries of which 2000 are written, none of them runs until you say so: retry writes them all, cancel drops them`, `pointsman deliveries retry ID`,
+		},
+		{
+			"uncertain", store.Held, func(d *store.Delivery) { d.Reason, d.Starts, d.Error = store.ReasonUncertain, 2, "plugin died" },
+			`held: uncertain, nobody knows what attempt 2 did: look whether it took effect, then retry or cancel; last error: plugin died`, `pointsman deliveries retry ID`,
+		},
 		{"cancelled", store.Cancelled, func(d *store.Delivery) { d.Attempts = 2 }, `cancelled by hand at 15:06:50Z after 2 attempts`, ``},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

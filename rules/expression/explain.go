@@ -109,7 +109,7 @@ func (x Explainer) begin(text string, values []any) (*explainer, ast.Node, error
 	}
 	return &explainer{
 		unit: &unit{c: NewCompiler(x.Names...), text: text}, kind: x.Kind, roots: values,
-		known: make(map[ast.Node]evaluated),
+		known: make(map[ast.Node]evaluated), sources: make(map[ast.Node]string),
 	}, root, nil
 }
 
@@ -119,6 +119,7 @@ type explainer struct {
 	roots   []any
 	locals  []any
 	known   map[ast.Node]evaluated
+	sources map[ast.Node]string
 	reasons []string
 	leaves  int // comparisons stated, repeated ones as well
 }
@@ -159,7 +160,7 @@ func (e *explainer) test(n ast.Node) (bool, error) {
 	if b, ok := v.(bool); ok || v == nil {
 		return b, nil
 	}
-	return truth(v, cut(e.unit.source(n), 60))
+	return truth(v, cut(e.source(n), 60))
 }
 
 // explain descends to what makes n have the value want, which it has.
@@ -300,7 +301,7 @@ func (e *explainer) leaf(n ast.Node, want bool) error {
 	saw, whole := e.saw(n)
 	text := saw
 	if !whole {
-		text = fmt.Sprintf("%s is %t", cut(e.unit.source(n), maxText), want)
+		text = fmt.Sprintf("%s is %t", cut(e.source(n), maxText), want)
 		if saw != "" {
 			text += ": " + saw
 		}
@@ -327,6 +328,16 @@ func (e *explainer) saw(n ast.Node) (text string, whole bool) {
 		}
 	}
 	return strings.Join(seen, ", "), len(operands) == 1 && operands[0] == n && len(seen) == 1
+}
+
+// source is the text of a part.
+func (e *explainer) source(n ast.Node) string {
+	text, ok := e.sources[n]
+	if !ok {
+		text = e.unit.source(n)
+		e.sources[n] = text
+	}
+	return text
 }
 
 // operands gathers the parts of a comparison that are worth showing: whole
@@ -357,7 +368,7 @@ func (e *explainer) operands(n ast.Node, out *[]ast.Node) {
 
 // shown is "event.data.role is "core"".
 func (e *explainer) shown(n ast.Node) (string, error) {
-	source := cut(e.unit.source(n), 120)
+	source := cut(e.source(n), 120)
 	if root, path, ok := e.unit.static(n); ok {
 		sl := slot{root, path}
 		v, found := sl.lookup(e.roots)

@@ -9,7 +9,7 @@ import (
 
 // condition evaluates one part for itself and says what it saw.
 func (e *explainer) condition(n ast.Node) Condition {
-	c := Condition{Text: cut(e.unit.source(n), maxText), Result: "true"}
+	c := Condition{Text: cut(e.source(n), maxText), Result: "true"}
 	ok, err := e.test(n)
 	if err != nil {
 		c.Result, c.Saw = "error", err.Error()

@@ -28,7 +28,8 @@ func TestExplain(t *testing.T) {
 				{`event.type == "net.link.down"`, "true", ``},
 				{`event.data.role == "core"`, "false", `event.data.role is "access"`},
 				{`event.data.n > 3`, "true", `event.data.n is 4`},
-			}, 2.0 / 3, false,
+			},
+			2.0 / 3, false,
 		},
 		{
 			"another type", `event.type == "net.link.up" and event.data.role == "access"`, false,
@@ -36,7 +37,8 @@ func TestExplain(t *testing.T) {
 			[]expression.Condition{
 				{`event.type == "net.link.up"`, "false", `event.type is "net.link.down"`},
 				{`event.data.role == "access"`, "true", ``},
-			}, 0.5, true,
+			},
+			0.5, true,
 		},
 		{
 			"one type of several", `(event.type == "a" or event.type == "net.link.down" and event.data.role == "core") and event.data.n == 4`, false,
@@ -47,7 +49,8 @@ func TestExplain(t *testing.T) {
 					`event.type == "a" is false: event.type is "net.link.down"; event.data.role == "core" is false: event.data.role is "access"`,
 				},
 				{`event.data.n == 4`, "true", ``},
-			}, 0.75, false,
+			},
+			0.75, false,
 		},
 		{
 			"a part that fails counts as not held", `event.data.zz == 1 and upper(event.data.zz) == "X"`, false,
@@ -55,7 +58,8 @@ func TestExplain(t *testing.T) {
 			[]expression.Condition{
 				{`event.data.zz == 1`, "false", `event.data.zz is missing`},
 				{`upper(event.data.zz) == "X"`, "error", `upper: it takes a string, not nil`},
-			}, 0, false,
+			},
+			0, false,
 		},
 		{
 			"negated", `not (event.data.role == "access" or event.data.n == 5) and not event.data.off`, false,
@@ -63,7 +67,8 @@ func TestExplain(t *testing.T) {
 			[]expression.Condition{
 				{`not (event.data.role == "access" or event.data.n == 5)`, "false", `event.data.role == "access" is true: event.data.role is "access"`},
 				{`not event.data.off`, "true", `event.data.off is false`},
-			}, 0.75, false,
+			},
+			0.75, false,
 		},
 		{
 			"variables", `let r = event.data.role; (let n = event.data.n; n == 5) and (let m = event.data.n; m == 4 and r == "core")`, false,
@@ -71,7 +76,8 @@ func TestExplain(t *testing.T) {
 			[]expression.Condition{
 				{`let n = event.data.n; n == 5`, "false", `n == 5 is false: n is 4`},
 				{`let m = event.data.n; m == 4 and r == "core"`, "false", `r == "core" is false: r is "access"`},
-			}, 0.25, false,
+			},
+			0.25, false,
 		},
 		{
 			"true", `event.type == "net.link.down" and (event.data.n > 5 or event.data.n > 3)`, true,
@@ -79,7 +85,8 @@ func TestExplain(t *testing.T) {
 			[]expression.Condition{
 				{`event.type == "net.link.down"`, "true", ``},
 				{`event.data.n > 5 or event.data.n > 3`, "true", `event.data.n > 3 is true: event.data.n is 4`},
-			}, 1, false,
+			},
+			1, false,
 		},
 		{
 			"one condition", `event.data.flag ? event.data.n > 5 : true`, false,
@@ -87,7 +94,8 @@ func TestExplain(t *testing.T) {
 			[]expression.Condition{{
 				`event.data.flag ? event.data.n > 5 : true`, "false",
 				`event.data.flag is true; event.data.n > 5 is false: event.data.n is 4`,
-			}}, 0, false,
+			}},
+			0, false,
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
