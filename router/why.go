@@ -43,14 +43,14 @@ func (r *Router) Why(ctx context.Context, ev store.Event) ([]RuleVerdict, error)
 		recorded[v.Rule] = v
 	}
 	out := explain(rs, parsed)
+	if s := r.setup.Load(); s.Revision.ID != ev.Revision {
+		compare(s.Rules, parsed, out)
+	}
 	for i := range out {
 		v, ok := recorded[out[i].Rule]
 		out[i].record(v, ok)
 	}
 	r.windows(ctx, &ev, rs, out)
-	if s := r.setup.Load(); s.Revision.ID != ev.Revision {
-		compare(s.Rules, parsed, out)
-	}
 	sortVerdicts(out)
 	return out, nil
 }
@@ -200,8 +200,8 @@ func (r *Router) opener(ctx context.Context, ev *store.Event, rule *rules.Rule, 
 
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05Z") }
 
-// compare notes where the rules in force now decide otherwise than those of the
-// event did. State is not looked at on either side.
+// compare notes where the rules in force now decide otherwise than those that vs
+// are the verdicts of. State is not looked at on either side.
 func compare(now *rules.Ruleset, ev *rules.Event, vs []RuleVerdict) {
 	concerned := make(map[string]bool)
 	for _, m := range now.Match(ev) {
@@ -222,20 +222,10 @@ func compare(now *rules.Ruleset, ev *rules.Event, vs []RuleVerdict) {
 		switch {
 		case !ok && concerned[v.Rule]:
 			v.Now = &RuleNow{Verdict: VerdictNotMatched, Reason: "the rule is not there any more"}
-		case ok && differs(v.Verdict, n.Verdict):
+		case ok && v.Verdict != n.Verdict:
 			v.Now = &RuleNow{Verdict: n.Verdict, Reason: n.Reason}
 		}
 	}
-}
-
-// differs tells whether a verdict with state and one without cannot both be of
-// one rule. What was throttled or held matched, whatever its steps would do.
-func differs(with, without string) bool {
-	switch with {
-	case VerdictThrottled, VerdictHeld:
-		return without == VerdictNotMatched
-	}
-	return with != without
 }
 
 // sortVerdicts puts first what concerns the event, then the misses: first

@@ -1,6 +1,8 @@
 package router
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -125,22 +127,31 @@ rules:
   - {name: stops, when: event.data.n == 1, do: [{action: a}]}
   - {name: starts, when: event.data.n == 2, do: [{action: a}]}
   - {name: gone, when: event.data.n == 1, do: [{action: a}]}
+  - {name: refused, when: event.data.n == 1, do: [{action: strict, with: "${{ event.data.n }}"}]}
   - {name: never, when: event.data.n == 3, do: [{action: a}]}
-`, Action{Name: "a"}))
+`, Action{Name: "a"}, Action{Name: "strict"}))
+		b.runner.validate = func(action string, _ json.RawMessage) error {
+			if action == "strict" {
+				return errors.New("it must be an object")
+			}
+			return nil
+		}
 		b.accept(eventOf(t, "e1", "sw1", `{"n":1}`))
 		if err := b.r.Reload(t.Context(), setup(t, `
 rules:
   - {name: stays, when: event.data.n < 2, do: [{action: a}]}
   - {name: stops, when: event.data.n == 9, do: [{action: a}]}
   - {name: starts, when: event.data.n == 1, do: [{action: a}]}
+  - {name: refused, when: event.data.n == 1, do: [{action: strict, with: "${{ event.data.n }}"}]}
   - {name: new, when: event.data.n == 1, do: [{action: a}]}
-`, Action{Name: "a"})); err != nil {
+`, Action{Name: "a"}, Action{Name: "strict"})); err != nil {
 			t.Fatal(err)
 		}
 		want := []string{
 			`stays|matched||when is true: event.data.n == 1`,
 			`stops|matched||when is true: event.data.n == 1|now: not_matched: event.data.n == 9 is false: event.data.n is 1`,
 			`gone|matched||when is true: event.data.n == 1|now: not_matched: the rule is not there any more`,
+			`refused|error||step 1 (strict): with: it must be an object`,
 			`starts|not_matched||event.data.n == 2 is false: event.data.n is 1|now: matched: when is true: event.data.n == 1`,
 			`never|not_matched||event.data.n == 3 is false: event.data.n is 1`,
 		}

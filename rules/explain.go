@@ -19,7 +19,7 @@ type Explanation struct {
 	// error.
 	Reason string
 	// Conditions are the parts of when that all have to hold, evaluated each for
-	// itself; none when when failed.
+	// itself.
 	Conditions []Condition
 	// Nearness is the share of when that holds, from 0 to 1.
 	Nearness float64
@@ -67,6 +67,9 @@ func (r *Rule) explain(s *expression.State, event map[string]any) Explanation {
 	ok, err := r.when.Test(s)
 	if err != nil {
 		e.Verdict, e.Reason = "error", fmt.Sprintf("when: %s", err)
+		if cs, err := explainer().Conditions(r.when.Text(), event); err == nil {
+			e.Conditions = cs
+		}
 		return e
 	}
 	e.Verdict = "not_matched"

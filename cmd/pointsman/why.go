@@ -71,6 +71,9 @@ func (w *why) online(ctx context.Context, id string) error {
 	if err := c.get(ctx, api("events", id, "why"), q, &answer); err != nil {
 		return w.notFound(ctx, c, id, err)
 	}
+	if answer.Event == nil { // an older router does not tell
+		answer.Event = &admin.Event{UID: answer.UID}
+	}
 	return w.show(&answer)
 }
 

@@ -129,8 +129,12 @@ func (t *whyText) event(answer *admin.Why) {
 		t.entry("deliveries", fmt.Sprintf("more than %d, the oldest are not shown below: pointsman deliveries list --event %s", admin.MaxPage, e.UID))
 	}
 	if answer.Others > 0 {
-		t.entry("same id", fmt.Sprintf("%s accepted, this is the newest: pointsman events show %s --all",
-			number(answer.Others, "other event of this id was", "other events of this id were"), shellWord(at.ID)))
+		more := ""
+		if answer.Others == admin.MaxOthers {
+			more = " (or more)"
+		}
+		t.entry("same id", fmt.Sprintf("%s accepted%s, this is the newest: pointsman events show %s --all",
+			number(answer.Others, "other event of this id was", "other events of this id were"), more, shellWord(at.ID)))
 	}
 }
 
@@ -144,11 +148,15 @@ func verdictOrder() []string {
 
 func (t *whyText) count(vs []admin.Verdict) {
 	n := make(map[string]int)
+	order := verdictOrder()
 	for i := range vs {
 		n[vs[i].Verdict]++
+		if !slices.Contains(order, vs[i].Verdict) { // of a router that knows more words
+			order = append(order, vs[i].Verdict)
+		}
 	}
 	var parts []string
-	for _, word := range verdictOrder() {
+	for _, word := range order {
 		if n[word] > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", n[word], word))
 		}

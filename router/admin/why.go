@@ -13,12 +13,11 @@ import (
 	"github.com/pointsman/pointsman/rules"
 )
 
-const (
-	// maxOthers is how many other events of the same id are counted.
-	maxOthers = 10
-	// maxOutputs is of how many deliveries the output is looked up.
-	maxOutputs = 20
-)
+// MaxOthers is how many other events of the same id why counts.
+const MaxOthers = 10
+
+// maxOutputs is of how many deliveries the output is looked up.
+const maxOutputs = 20
 
 // Why is the answer to why: each rule's verdict on one event, and what became of
 // it.
@@ -31,7 +30,7 @@ type Why struct {
 	InForce  bool   `json:"in_force"`
 	Revision string `json:"revision"`
 	// Others is how many other events with the same id were accepted, at most
-	// maxOthers.
+	// MaxOthers.
 	Others   int       `json:"others"`
 	Verdicts []Verdict `json:"verdicts"`
 	// DeliveriesMore: the event has more than MaxPage deliveries; the oldest are
@@ -54,8 +53,8 @@ type WhyDelivery struct {
 	// nothing.
 	Summary string `json:"summary"`
 	Next    string `json:"next"`
-	// Output is the last line that the last attempt put out, cut at maxTold; of
-	// the first maxOutputs deliveries that were started.
+	// Output is the last line that its attempts put out, cut at maxTold; of the
+	// first maxOutputs deliveries that were started.
 	Output string `json:"output"`
 }
 
@@ -66,7 +65,7 @@ func (a *api) whyEvent(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	ctx := r.Context()
-	events, err := a.find(ctx, r.PathValue("id"), p.text("source"), p.text("ce_source"), 1+maxOthers)
+	events, err := a.find(ctx, r.PathValue("id"), p.text("source"), p.text("ce_source"), 1+MaxOthers)
 	if err != nil {
 		a.fail(w, r, err)
 		return

@@ -74,19 +74,24 @@ func (x Explainer) Explain(text string, value bool, values ...any) (Explanation,
 		return Explanation{}, err
 	}
 	out := Explanation{Reason: strings.Join(e.reasons, "; "), Nearness: 1}
-	parts := []ast.Node{root}
-	if b, ok := root.(*ast.BinaryNode); ok {
-		if d, logical := decider(b.Operator); logical && !d {
-			parts = chain(root, false)
-		}
-	}
-	for _, n := range parts[:min(len(parts), MaxConditions)] {
-		out.Conditions = append(out.Conditions, e.condition(n))
-	}
+	out.Conditions = e.conditions(root)
 	if !value {
 		out.Nearness, out.OtherKind = e.near(root, true)
 	}
 	return out, nil
+}
+
+// Conditions are those of an Explanation, for a condition that has no value
+// because it fails.
+func (x Explainer) Conditions(text string, values ...any) ([]Condition, error) {
+	e, root, err := x.begin(text, values)
+	if err != nil {
+		return nil, err
+	}
+	if root, err = e.enter(root); err != nil {
+		return nil, err
+	}
+	return e.conditions(root), nil
 }
 
 // WhyFalse says why the condition text is false of the values, as

@@ -7,6 +7,22 @@ import (
 	"github.com/expr-lang/expr/ast"
 )
 
+// conditions evaluates the operands of the outermost and.
+func (e *explainer) conditions(root ast.Node) []Condition {
+	parts := []ast.Node{root}
+	if b, ok := root.(*ast.BinaryNode); ok {
+		if decides, logical := decider(b.Operator); logical && !decides {
+			parts = chain(root, false)
+		}
+	}
+	parts = parts[:min(len(parts), MaxConditions)]
+	out := make([]Condition, len(parts))
+	for i, n := range parts {
+		out[i] = e.condition(n)
+	}
+	return out
+}
+
 // condition evaluates one part for itself and says what it saw.
 func (e *explainer) condition(n ast.Node) Condition {
 	c := Condition{Text: cut(e.source(n), maxText), Result: "true"}
