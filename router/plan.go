@@ -12,12 +12,13 @@ import (
 
 // The words of verdicts, as in docs/rules.md.
 const (
-	VerdictMatched   = "matched"
-	VerdictThrottled = "throttled"
-	VerdictDryRun    = "dry_run"
-	VerdictSkipped   = "skipped"
-	VerdictHeld      = "held"
-	VerdictError     = "error"
+	VerdictMatched    = "matched"
+	VerdictNotMatched = "not_matched"
+	VerdictThrottled  = "throttled"
+	VerdictDryRun     = "dry_run"
+	VerdictSkipped    = "skipped"
+	VerdictHeld       = "held"
+	VerdictError      = "error"
 )
 
 // plan makes the Txn of one event: its verdicts, the state it changes and its
@@ -70,7 +71,7 @@ func stepState(t *store.Txn, m *rules.Match, states map[string]store.State, now 
 	old := states[key]
 	eff, err := rules.Step(m.Rule, old.Data, now)
 	if err != nil {
-		return false, "", fmt.Errorf("state: %w", err)
+		return false, "", fmt.Errorf(stateTrouble+"%w", err)
 	}
 	if eff.Changed {
 		t.States = append(t.States, store.StateWrite{

@@ -3,6 +3,8 @@ package router
 import (
 	"encoding/json"
 	"time"
+
+	"github.com/pointsman/pointsman/rules"
 )
 
 // The types below are what a running router tells about itself. The admin
@@ -127,23 +129,47 @@ type PluginStatus struct {
 // RuleVerdict is what one rule makes, or made, of one event.
 type RuleVerdict struct {
 	Rule string `json:"rule"`
+	// File and Line are where the rule begins.
+	File string `json:"file"`
+	Line int    `json:"line"`
 	// Verdict is one of matched, not_matched, duplicate, throttled, dry_run,
 	// skipped, held, error.
 	Verdict string `json:"verdict"`
 	// Reason says what decided.
 	Reason string `json:"reason"`
+	// Note says what the state of the rule (once) did or may do; it may be empty.
+	Note string `json:"note"`
+	// Nearness is the share of the rule's when that holds, from 0 to 1. OtherType:
+	// it is about another type of event.
+	Nearness  float64 `json:"nearness"`
+	OtherType bool    `json:"other_type"`
+	// Conditions are the parts of when that all have to hold.
+	Conditions []rules.Condition `json:"conditions"`
 	// Key is the rule's key for the event, as text.
-	Key   string     `json:"key"`
+	Key string `json:"key"`
+	// Once is the rule's window, as in "10m"; empty without.
+	Once  string     `json:"once"`
 	Calls []RuleCall `json:"calls"`
+	// Now is what the rules now in force say, if that is something else.
+	Now *RuleNow `json:"now"`
+}
+
+// RuleNow is what the rules now in force make of a recorded event, without
+// state.
+type RuleNow struct {
+	Verdict string `json:"verdict"`
+	Reason  string `json:"reason"`
 }
 
 // RuleCall is what one step of a rule would run, or ran.
 type RuleCall struct {
-	Step    int             `json:"step"`
-	Action  string          `json:"action"`
-	Skipped bool            `json:"skipped"`
-	Params  json.RawMessage `json:"params"`
-	Error   string          `json:"error"`
+	Step    int    `json:"step"`
+	Action  string `json:"action"`
+	Skipped bool   `json:"skipped"`
+	// Reason says what the step's if saw; empty without if.
+	Reason string          `json:"reason"`
+	Params json.RawMessage `json:"params"`
+	Error  string          `json:"error"`
 }
 
 // Ordered is what became of an order for one delivery.

@@ -4,4 +4,4 @@ package rules
 func (rs *Ruleset) MatchValue(v map[string]any) []Match { return rs.match(v) }
 
 // ExplainValue is Explain of an event whose Value is v.
-func (rs *Ruleset) ExplainValue(v map[string]any) []Explanation { return rs.explain(v) }
+func (rs *Ruleset) ExplainValue(v map[string]any) []Explanation { return rs.explain(rs.rules, v) }

@@ -416,31 +416,6 @@ func TestWarnings(t *testing.T) {
 	}
 }
 
-func TestExplain(t *testing.T) {
-	t.Parallel()
-	rs := load(t, `rules:
-  - {name: a, when: event.type == "net.link.down" and event.data.role == "core", do: [{action: log}]}
-  - {name: b, when: event.data.zz > 1, do: [{action: log}]}
-  - {name: c, when: event.data.count, do: [{action: log}]}
-  - {name: d, when: event.data.count == 3, key: event.id, do: [{action: log}]}
-  - {name: e, when: event.data.count == 3, key: event.data.zz, do: [{action: log}]}
-`)
-	var got []string
-	for _, e := range rs.ExplainValue(linkDown()) {
-		got = append(got, strings.Join([]string{e.Rule.Name, e.Verdict, e.Key, e.Reason}, "|"))
-	}
-	want := []string{
-		`a|not_matched||event.data.role == "core" is false: event.data.role is "access"`,
-		`b|not_matched||event.data.zz > 1 is false: event.data.zz is missing`,
-		`c|error||when: event.data.count is an integer, not true or false (compare it with something)`,
-		`d|matched|e1|when is true`,
-		`e|error||key: event.data.zz is nil (write ?? "x" for a default)`,
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Error(diff)
-	}
-}
-
 // TestConcurrent: one Ruleset gives each goroutine the answer of its own event.
 func TestConcurrent(t *testing.T) {
 	t.Parallel()

@@ -46,8 +46,8 @@ func Step(r *Rule, data []byte, now time.Time) (Effect, error) {
 			now = start
 		}
 		if end := start.Add(r.Once); now.Before(end) {
-			return Effect{Reason: fmt.Sprintf("once %s: fired %s ago, until %s", shortDuration(r.Once),
-				shortDuration(roundDown(now.Sub(start))), end.UTC().Format("2006-01-02T15:04:05.999Z07:00"))}, nil
+			return Effect{Reason: fmt.Sprintf("once %s: fired %s earlier, until %s", ShortDuration(r.Once),
+				ShortDuration(roundDown(now.Sub(start))), end.UTC().Format("2006-01-02T15:04:05.999Z07:00"))}, nil
 		}
 	}
 	start := now.UnixNano()
@@ -80,8 +80,8 @@ func roundDown(d time.Duration) time.Duration {
 	return d.Truncate(time.Second)
 }
 
-// shortDuration is 10m instead of 10m0s.
-func shortDuration(d time.Duration) string {
+// ShortDuration is 10m instead of 10m0s.
+func ShortDuration(d time.Duration) string {
 	text := d.String()
 	if strings.HasSuffix(text, "m0s") {
 		text = strings.TrimSuffix(text, "0s")

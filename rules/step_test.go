@@ -25,32 +25,32 @@ func TestStep(t *testing.T) {
 		{"without once every event fires", 0, []event{{at: 0, fire: true}, {at: 0, fire: true}}},
 		{"the window ends at exactly start + once", 10 * time.Minute, []event{
 			{at: 0, fire: true},
-			{at: 0, reason: "once 10m: fired 0s ago, until 2026-03-01T12:10:00Z"},
-			{at: 123 * time.Second, reason: "once 10m: fired 2m3s ago, until 2026-03-01T12:10:00Z"},
-			{at: 10*time.Minute - 1, reason: "once 10m: fired 9m59s ago, until 2026-03-01T12:10:00Z"},
+			{at: 0, reason: "once 10m: fired 0s earlier, until 2026-03-01T12:10:00Z"},
+			{at: 123 * time.Second, reason: "once 10m: fired 2m3s earlier, until 2026-03-01T12:10:00Z"},
+			{at: 10*time.Minute - 1, reason: "once 10m: fired 9m59s earlier, until 2026-03-01T12:10:00Z"},
 			{at: 10 * time.Minute, fire: true},
-			{at: 20*time.Minute - 1, reason: "once 10m: fired 9m59s ago, until 2026-03-01T12:20:00Z"},
+			{at: 20*time.Minute - 1, reason: "once 10m: fired 9m59s earlier, until 2026-03-01T12:20:00Z"},
 			{at: 20 * time.Minute, fire: true},
 		}},
 		{"suppressed events do not extend it", time.Minute, []event{
 			{at: 0, fire: true},
-			{at: 50 * time.Second, reason: "once 1m: fired 50s ago, until 2026-03-01T12:01:00Z"},
+			{at: 50 * time.Second, reason: "once 1m: fired 50s earlier, until 2026-03-01T12:01:00Z"},
 			{at: 70 * time.Second, fire: true},
 		}},
 		{"a clock that goes back does not fire", time.Minute, []event{
 			{at: 0, fire: true},
-			{at: -time.Hour, reason: "once 1m: fired 0s ago, until 2026-03-01T12:01:00Z"},
+			{at: -time.Hour, reason: "once 1m: fired 0s earlier, until 2026-03-01T12:01:00Z"},
 			{at: time.Minute, fire: true},
 		}},
 		{"another once applies at once", time.Hour, []event{
 			{at: 0, fire: true},
-			{at: 10 * time.Minute, reason: "once 1h: fired 10m ago, until 2026-03-01T13:00:00Z"},
+			{at: 10 * time.Minute, reason: "once 1h: fired 10m earlier, until 2026-03-01T13:00:00Z"},
 			{at: 11 * time.Minute, once: 5 * time.Minute, fire: true},
-			{at: 17 * time.Minute, once: time.Hour, reason: "once 1h: fired 6m ago, until 2026-03-01T13:11:00Z"},
+			{at: 17 * time.Minute, once: time.Hour, reason: "once 1h: fired 6m earlier, until 2026-03-01T13:11:00Z"},
 		}},
 		{"fractions", 1500 * time.Millisecond, []event{
 			{at: 0, fire: true},
-			{at: 250 * time.Millisecond, reason: "once 1.5s: fired 250ms ago, until 2026-03-01T12:00:01.5Z"},
+			{at: 250 * time.Millisecond, reason: "once 1.5s: fired 250ms earlier, until 2026-03-01T12:00:01.5Z"},
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

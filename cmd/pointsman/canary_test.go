@@ -93,8 +93,10 @@ func TestNoSecretComesOut(t *testing.T) {
 		if want := map[string]string{"call": "you sent *** to /hook?k=***", "run": "has its secret"}[d.Action]; !strings.Contains(body, want) {
 			t.Errorf("%s: %s", d.Action, body)
 		}
-		_, body = l.get("/api/v1/events/" + d.Event)
-		out.WriteString(body)
+		for _, path := range []string{"/api/v1/events/" + d.Event, "/api/v1/events/" + d.Event + "/why"} {
+			_, body = l.get(path)
+			out.WriteString(body)
+		}
 	}
 	// What is written at the end counts too.
 	l.stop()

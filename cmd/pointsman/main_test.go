@@ -61,7 +61,8 @@ func fleet() *admintest.Fake {
 	dead := admintest.Delivery(12, e2, "bounce", "port", store.Dead)
 	dead.Attempts, dead.Reason, dead.Error = 2, store.ReasonPermanent, "bad\r\n\x1b]0;title\x07"
 	f := &admintest.Fake{
-		EventList: []store.Event{e1, e2, e3},
+		StatusInfo: router.Status{Revision: "r1"},
+		EventList:  []store.Event{e1, e2, e3},
 		DeliveryList: []store.Delivery{
 			admintest.Delivery(11, e1, "bounce", "port", store.Done), dead,
 			admintest.Delivery(13, e3, "page", "pager", store.Ready),

@@ -3,14 +3,13 @@ package admin
 import (
 	"context"
 	"fmt"
-	"io"
 	"net/http"
-	"slices"
 
-	"github.com/pointsman/pointsman/router"
 	"github.com/pointsman/pointsman/router/store"
-	"github.com/pointsman/pointsman/rules"
 )
+
+// NoSuchEvent is the detail of the problem that an id is not known.
+const NoSuchEvent = "there is no such event"
 
 func (a *api) listEvents(w http.ResponseWriter, r *http.Request) {
 	p := a.params(r, "since", "until", "source", "ce_source", "id", "limit", "before", "after")
@@ -53,7 +52,7 @@ func (a *api) find(ctx context.Context, id, source, ceSource string, limit int) 
 	q.ID = id
 	events, err := a.Store.Events(ctx, q)
 	if err == nil && len(events) == 0 {
-		err = problemf(http.StatusNotFound, "not_found", "there is no such event")
+		err = problemf(http.StatusNotFound, "not_found", NoSuchEvent)
 	}
 	return events, wrap("find event", err)
 }
@@ -115,71 +114,4 @@ func (a *api) detail(ctx context.Context, e *store.Event) (EventDetail, error) {
 		d.DeliveriesMore = len(more) > 0
 	}
 	return d, nil
-}
-
-// Why is the answer to why: each rule's verdict on one event.
-type Why struct {
-	// UID is empty for an event that was not sent.
-	UID      string               `json:"uid"`
-	Verdicts []router.RuleVerdict `json:"verdicts"`
-}
-
-func (a *api) whyEvent(w http.ResponseWriter, r *http.Request) {
-	p := a.params(r, "source", "ce_source", "rule")
-	if p.err != nil {
-		a.fail(w, r, p.err)
-		return
-	}
-	ctx := r.Context()
-	events, err := a.find(ctx, r.PathValue("id"), p.text("source"), p.text("ce_source"), 1)
-	if err != nil {
-		a.fail(w, r, err)
-		return
-	}
-	verdicts, err := a.Orders.Why(ctx, events[0])
-	a.answerWhy(w, r, events[0].UID, p.text("rule"), verdicts, err)
-}
-
-func (a *api) whyBody(w http.ResponseWriter, r *http.Request) {
-	p := a.params(r, "rule")
-	if p.err == nil {
-		p.err = wantJSON(r, "application/cloudevents+json", "application/json")
-	}
-	if p.err != nil {
-		a.fail(w, r, p.err)
-		return
-	}
-	body, err := io.ReadAll(r.Body)
-	if err != nil {
-		a.fail(w, r, fmt.Errorf("read body: %w", err))
-		return
-	}
-	ev, err := rules.ParseEvent(body, rules.Limits{Depth: a.Depth})
-	if err != nil {
-		a.fail(w, r, fmt.Errorf("parse event: %w", err))
-		return
-	}
-	verdicts, err := a.Orders.Explain(r.Context(), ev)
-	a.answerWhy(w, r, "", p.text("rule"), verdicts, err)
-}
-
-// answerWhy keeps the verdicts of one rule when it is named.
-func (a *api) answerWhy(
-	w http.ResponseWriter, r *http.Request, uid, rule string, verdicts []router.RuleVerdict, err error,
-) {
-	if err != nil {
-		a.fail(w, r, fmt.Errorf("explain event: %w", err))
-		return
-	}
-	if rule != "" {
-		verdicts = slices.DeleteFunc(slices.Clone(verdicts), func(v router.RuleVerdict) bool { return v.Rule != rule })
-		if len(verdicts) == 0 {
-			a.fail(w, r, problemf(http.StatusNotFound, "not_found", "there was no such rule"))
-			return
-		}
-	}
-	if verdicts == nil {
-		verdicts = []router.RuleVerdict{}
-	}
-	a.write(w, r, http.StatusOK, Why{UID: uid, Verdicts: verdicts})
 }

@@ -6,44 +6,146 @@ import (
 	"strings"
 
 	"github.com/expr-lang/expr/ast"
-	"github.com/expr-lang/expr/file"
-	"github.com/expr-lang/expr/parser/lexer"
 )
 
 // maxShown is how much of a value an explanation shows, in bytes.
 const maxShown = 80
 
+// maxText is how much of a comparison's text an explanation shows, in bytes.
+const maxText = 200
+
+// MaxConditions is how many parts of a condition an explanation lists.
+const MaxConditions = 128
+
 // maxReasons is how many comparisons an explanation states.
 const maxReasons = 16
 
-// WhyFalse says why the condition text is false of the values: the smallest
-// comparisons that decide it and the values they saw, as in
-//
-//	event.data.role == "access" is false: event.data.role is "core"
-//
-// It compiles the text anew, part by part: nothing is kept for it at run time.
+// Explanation says how a condition came to its value.
+type Explanation struct {
+	// Reason has the smallest comparisons that decide the value, and the values
+	// they saw, as in
+	//
+	//	event.data.role == "access" is false: event.data.role is "core"
+	Reason string
+	// Conditions are the operands of the condition's outermost "and", in order;
+	// a condition without one is its own only operand. At most MaxConditions.
+	Conditions []Condition
+	// Nearness is the share of Conditions that hold, from 0 to 1. A part of one
+	// counts as its share: "a and b" within an "or" is half true when a is.
+	Nearness float64
+	// OtherKind: what keeps the condition from being true includes a comparison
+	// of the kind, so it was never meant for these values.
+	OtherKind bool
+}
+
+// Condition is one part of a condition, evaluated for itself.
+type Condition struct {
+	// Text is its source, cut at 200 bytes.
+	Text string `json:"text"`
+	// Result is "true", "false" or "error". A part behind one that is false is
+	// evaluated here although it did not count.
+	Result string `json:"result"`
+	// Saw has the values that it saw, or the error; it may be empty.
+	Saw string `json:"saw"`
+}
+
+// Explainer explains conditions. Its zero value knows no name.
+type Explainer struct {
+	// Names are those of the values, in the order they are handed in.
+	Names []string
+	// Kind is a path such as event.type that tells what a condition is about; see
+	// Explanation.OtherKind. Empty: none.
+	Kind string
+}
+
+// Explain says how the condition text came to be value, which it is, of the
+// values. It compiles the text anew, part by part: nothing is kept for it at run
+// time. It is safe for concurrent use.
+func (x Explainer) Explain(text string, value bool, values ...any) (Explanation, error) {
+	e, root, err := x.begin(text, values)
+	if err != nil {
+		return Explanation{}, err
+	}
+	root, err = e.enter(root)
+	if err != nil {
+		return Explanation{}, err
+	}
+	if err := e.explain(root, value); err != nil {
+		return Explanation{}, err
+	}
+	out := Explanation{Reason: strings.Join(e.reasons, "; "), Nearness: 1}
+	out.Conditions = e.conditions(root)
+	if !value {
+		out.Nearness, out.OtherKind = e.near(root, true)
+	}
+	return out, nil
+}
+
+// Conditions are those of an Explanation, for a condition that has no value
+// because it fails.
+func (x Explainer) Conditions(text string, values ...any) ([]Condition, error) {
+	e, root, err := x.begin(text, values)
+	if err != nil {
+		return nil, err
+	}
+	if root, err = e.enter(root); err != nil {
+		return nil, err
+	}
+	return e.conditions(root), nil
+}
+
+// WhyFalse says why the condition text is false of the values, as
+// Explanation.Reason does.
 func WhyFalse(text string, names []string, values ...any) (string, error) {
-	root, err := parse(text)
+	e, root, err := Explainer{Names: names}.begin(text, values)
 	if err != nil {
 		return "", err
 	}
-	e := explainer{unit: &unit{c: NewCompiler(names...), text: text}, roots: values}
 	if err := e.explain(root, false); err != nil {
 		return "", err
 	}
 	return strings.Join(e.reasons, "; "), nil
 }
 
+func (x Explainer) begin(text string, values []any) (*explainer, ast.Node, error) {
+	root, err := parse(text)
+	if err != nil {
+		return nil, nil, err
+	}
+	return &explainer{
+		unit: &unit{c: NewCompiler(x.Names...), text: text}, kind: x.Kind, roots: values,
+		known: make(map[ast.Node]evaluated), sources: make(map[ast.Node]string),
+	}, root, nil
+}
+
 type explainer struct {
 	unit    *unit
+	kind    string
 	roots   []any
 	locals  []any
+	known   map[ast.Node]evaluated
+	sources map[ast.Node]string
 	reasons []string
 	leaves  int // comparisons stated, repeated ones as well
 }
 
-// eval runs one part of the expression.
+// evaluated is what came of one part.
+type evaluated struct {
+	value any
+	err   error
+}
+
+// eval runs one part of the expression, once.
 func (e *explainer) eval(n ast.Node) (any, error) {
+	if v, ok := e.known[n]; ok {
+		return v.value, v.err
+	}
+	v, err := e.run(n)
+	e.known[n] = evaluated{v, err}
+	return v, err
+}
+
+func (e *explainer) run(n ast.Node) (any, error) {
 	run, err := e.unit.compile(n)
 	if err != nil {
 		return nil, err
@@ -60,7 +162,10 @@ func (e *explainer) test(n ast.Node) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	return truth(v, cut(e.unit.source(n), 60))
+	if b, ok := v.(bool); ok || v == nil {
+		return b, nil
+	}
+	return truth(v, cut(e.source(n), 60))
 }
 
 // explain descends to what makes n have the value want, which it has.
@@ -161,44 +266,83 @@ func chain(n ast.Node, decides bool) []ast.Node {
 	}
 }
 
+// let explains the body of a let with its variable in view.
 func (e *explainer) let(n *ast.VariableDeclaratorNode, want bool) error {
-	v, err := e.eval(n.Value)
+	outer := len(e.unit.vars)
+	body, err := e.enter(n)
 	if err != nil {
 		return err
 	}
-	u := e.unit
-	u.vars = append(u.vars, variable{n.Name, u.local})
-	u.local++
-	u.c.locals = max(u.c.locals, u.local)
-	e.locals = append(e.locals, v)
-	return e.explain(n.Expr, want)
+	err = e.explain(body, want)
+	e.unit.vars = e.unit.vars[:outer]
+	return err
+}
+
+// enter evaluates the variables that n begins with and returns its body. They
+// stay in view.
+func (e *explainer) enter(n ast.Node) (ast.Node, error) {
+	for {
+		let, ok := n.(*ast.VariableDeclaratorNode)
+		if !ok {
+			return n, nil
+		}
+		v, err := e.eval(let.Value)
+		if err != nil {
+			return nil, err
+		}
+		u := e.unit
+		u.vars = append(u.vars, variable{let.Name, u.local})
+		e.locals = append(e.locals, make([]any, u.local+1-len(e.locals))...)
+		e.locals[u.local] = v
+		u.local++
+		u.c.locals = max(u.c.locals, u.local)
+		n = let.Expr
+	}
 }
 
 // leaf states a comparison and the values it saw.
 func (e *explainer) leaf(n ast.Node, want bool) error {
 	e.leaves++
-	text := fmt.Sprintf("%s is %t", cut(e.unit.source(n), 200), want)
+	saw, whole := e.saw(n)
+	text := saw
+	if !whole {
+		text = fmt.Sprintf("%s is %t", cut(e.source(n), maxText), want)
+		if saw != "" {
+			text += ": " + saw
+		}
+	}
+	if !slices.Contains(e.reasons, text) {
+		e.reasons = append(e.reasons, text)
+	}
+	return nil
+}
+
+// saw tells the values that a comparison saw; whole, that the comparison is
+// nothing but one of them.
+func (e *explainer) saw(n ast.Node) (text string, whole bool) {
 	var operands []ast.Node
 	e.operands(n, &operands)
 	var seen []string
 	for _, o := range operands {
 		s, err := e.shown(o)
 		if err != nil {
-			return err
+			continue // as a part of the comparison it was not evaluated, or not alone
 		}
 		if len(seen) < 4 && !slices.Contains(seen, s) {
 			seen = append(seen, s)
 		}
 	}
-	if len(operands) == 1 && operands[0] == n {
-		text = seen[0]
-	} else if len(seen) > 0 {
-		text += ": " + strings.Join(seen, ", ")
+	return strings.Join(seen, ", "), len(operands) == 1 && operands[0] == n && len(seen) == 1
+}
+
+// source is the text of a part.
+func (e *explainer) source(n ast.Node) string {
+	text, ok := e.sources[n]
+	if !ok {
+		text = e.unit.source(n)
+		e.sources[n] = text
 	}
-	if !slices.Contains(e.reasons, text) {
-		e.reasons = append(e.reasons, text)
-	}
-	return nil
+	return text
 }
 
 // operands gathers the parts of a comparison that are worth showing: whole
@@ -229,12 +373,14 @@ func (e *explainer) operands(n ast.Node, out *[]ast.Node) {
 
 // shown is "event.data.role is "core"".
 func (e *explainer) shown(n ast.Node) (string, error) {
-	source := cut(e.unit.source(n), 120)
+	source := cut(e.source(n), 120)
 	if root, path, ok := e.unit.static(n); ok {
 		sl := slot{root, path}
-		if _, found := sl.lookup(e.roots); !found {
+		v, found := sl.lookup(e.roots)
+		if !found {
 			return source + " is missing", nil
 		}
+		return source + " is " + Show(v), nil
 	}
 	v, err := e.eval(n)
 	if err != nil {
@@ -250,125 +396,4 @@ func Show(v any) string {
 		return TypeName(v)
 	}
 	return cut(string(text), maxShown)
-}
-
-// source is the text of a node: from its first token to its last, and as much
-// more as it takes to close every bracket.
-func (u *unit) source(n ast.Node) string {
-	if u.tokens == nil {
-		// The parser has read the text, so it has tokens.
-		u.tokens, _ = lexer.Lex(file.NewSource(u.text))
-	}
-	tokens := u.tokens
-	from, to := 1<<30, -1
-	extent(n, &from, &to)
-	i, j := -1, -1
-	for k, t := range tokens {
-		if t.Kind == lexer.EOF {
-			break
-		}
-		if t.From >= from && i < 0 {
-			i = k
-		}
-		if t.From <= to {
-			j = k
-		}
-	}
-	if i < 0 || j < i {
-		return u.text
-	}
-	i, j = balance(tokens, i, j)
-	return strings.TrimSpace(u.text[byteOffset(u.text, tokens[i].From):byteOffset(u.text, tokens[j].To)])
-}
-
-// extent widens from and to to where the tokens of n begin.
-func extent(n ast.Node, from, to *int) {
-	switch n.(type) {
-	case *ast.ConditionalNode, *ast.PredicateNode:
-		// Their position is not that of a token of theirs.
-	default:
-		*from, *to = min(*from, n.Location().From), max(*to, n.Location().From)
-	}
-	for _, c := range children(n) {
-		extent(c, from, to)
-	}
-}
-
-func children(n ast.Node) []ast.Node {
-	var out []ast.Node
-	add := func(nodes ...ast.Node) {
-		for _, c := range nodes {
-			if c != nil {
-				out = append(out, c)
-			}
-		}
-	}
-	switch n := n.(type) {
-	case *ast.UnaryNode:
-		add(n.Node)
-	case *ast.BinaryNode:
-		add(n.Left, n.Right)
-	case *ast.ChainNode:
-		add(n.Node)
-	case *ast.MemberNode:
-		add(n.Node, n.Property)
-	case *ast.SliceNode:
-		add(n.Node, n.From, n.To)
-	case *ast.BuiltinNode:
-		add(n.Arguments...)
-	case *ast.PredicateNode:
-		add(n.Node)
-	case *ast.ConditionalNode:
-		add(n.Cond, n.Exp1, n.Exp2)
-	case *ast.VariableDeclaratorNode:
-		add(n.Value, n.Expr)
-	case *ast.ArrayNode:
-		add(n.Nodes...)
-	case *ast.MapNode:
-		add(n.Pairs...)
-	case *ast.PairNode:
-		add(n.Key, n.Value)
-	}
-	return out
-}
-
-// balance widens tokens[i..j] until brackets that are open in it are closed and
-// those closed in it are opened.
-func balance(tokens []lexer.Token, i, j int) (int, int) {
-	open, before := 0, 0
-	for k := i; k <= j; k++ {
-		switch {
-		case tokens[k].Kind != lexer.Bracket:
-		case strings.Contains("([{", tokens[k].Value):
-			open++
-		case open > 0:
-			open--
-		default:
-			before++
-		}
-	}
-	// "f()" ends with the bracket that its only token opens.
-	if tokens[j].Kind == lexer.Identifier && j+1 < len(tokens) && tokens[j+1].Is(lexer.Bracket, "(") {
-		j++
-		open++
-	}
-	for ; before > 0 && i > 0; i-- {
-		switch {
-		case tokens[i-1].Kind != lexer.Bracket:
-		case strings.Contains("([{", tokens[i-1].Value):
-			before--
-		default:
-			before++
-		}
-	}
-	for ; open > 0 && j+1 < len(tokens); j++ {
-		switch {
-		case tokens[j+1].Kind != lexer.Bracket:
-		case strings.Contains("([{", tokens[j+1].Value):
-			open++
-		default:
-			open--
-		}
-	}
-	return i, j
 }

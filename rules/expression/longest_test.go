@@ -39,6 +39,10 @@ func TestLongest(t *testing.T) {
 			if _, err := p.Test(s); err != nil {
 				t.Log(err)
 			}
+			x := expression.Explainer{Names: []string{"event"}, Kind: "event.type"}
+			if _, err := x.Explain(text, false, event()); err != nil {
+				t.Log(err)
+			}
 			if _, err := expression.WhyFalse(text, []string{"event"}, event()); err != nil {
 				t.Log(err)
 			}
