@@ -87,7 +87,7 @@ func (b *backtest) table(out *strings.Builder) error {
 		return err
 	}
 	if quiet > 0 {
-		fmt.Fprintf(out, "%s more ran on no event, on either side\n", counted(quiet, "rule"))
+		fmt.Fprintf(out, "%s did nothing on either side\n", counted(quiet, "other rule"))
 	}
 	return nil
 }
@@ -124,7 +124,7 @@ func explainSide(out *strings.Builder, rule, what string, total int, examples []
 			}
 			continue
 		}
-		fmt.Fprintf(out, "      then: %s\n      now:  %s\n", escape(e.Recorded), escape(e.Candidate))
+		fmt.Fprintf(out, "      recorded:  %s\n      candidate: %s\n", escape(e.Recorded), escape(e.Candidate))
 	}
 	if n := total - len(examples); n > 0 {
 		fmt.Fprintf(out, "  and %d more\n", n)
