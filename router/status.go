@@ -14,6 +14,8 @@ type Readiness struct {
 	// OK is false only while an event could not be accepted durably: starting,
 	// store down, store full, draining.
 	OK bool `json:"ready"`
+	// DryRun: events are accepted and recorded, nothing is run.
+	DryRun bool `json:"dry_run"`
 	// Reasons say why OK is false.
 	Reasons []string `json:"reasons"`
 	// Durability has one warning for each setting of the store that is weaker
@@ -42,7 +44,9 @@ type Status struct {
 	Reloaded    time.Time `json:"reloaded"`
 	ReloadError string    `json:"reload_error"`
 	Rules       int       `json:"rules"`
-	Sources     int       `json:"sources"`
+	// DryRun: the router was started with --dry-run.
+	DryRun  bool `json:"dry_run"`
+	Sources int  `json:"sources"`
 }
 
 // ActionStatus is one configured action.
@@ -52,8 +56,9 @@ type ActionStatus struct {
 	// Version is what it says of itself, empty before its first start.
 	Plugin  string `json:"plugin"`
 	Version string `json:"version"`
-	// State is idle (not started yet), running, or broken; see LastError. The
-	// admin listener adds removed, for actions that only deliveries still name.
+	// State is idle (not started yet), running, broken (see LastError), or
+	// dry_run: its calls are recorded and not run. The admin listener adds
+	// removed, for actions that only deliveries still name.
 	State       string `json:"state"`
 	Concurrency int    `json:"concurrency"`
 	// PID of the plugin's process, 0 while none runs; Restarts counts starts
@@ -67,7 +72,8 @@ type ActionStatus struct {
 	Retry     RetryStatus `json:"retry"`
 	// OnUncertain is retry or hold.
 	OnUncertain string `json:"on_uncertain"`
-	DryRun      bool   `json:"dry_run"`
+	// DryRun: the action, or the whole router, is dry.
+	DryRun bool `json:"dry_run"`
 }
 
 // RetryStatus is the retry policy of an action; durations as in the

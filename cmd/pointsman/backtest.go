@@ -323,4 +323,3 @@ func (b *backtest) rulesOf(ctx context.Context, id string) (*rules.Ruleset, erro
 	b.revisions[id] = nil
 	return nil, nil
 }
-

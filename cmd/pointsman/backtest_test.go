@@ -213,7 +213,9 @@ func TestBacktestPages(t *testing.T) {
 // from before it is not reported.
 func TestBacktestWarmsUp(t *testing.T) {
 	r := backtestSite(t, recordedRules, `a1 {"role": "access", "port": "eth1", "n": 1}`)
-	var page struct{ Events []struct{ Received time.Time } }
+	var page struct {
+		Events []struct{ Received time.Time }
+	}
 	r.get("/api/v1/events?limit=1", &page)
 	since := page.Events[0].Received.Add(time.Millisecond)
 	for !time.Now().After(since) {
