@@ -263,8 +263,11 @@ func (a *app) printReport(r testReport, files int, updated bool) error {
 		return a.printJSON(r)
 	}
 	var b strings.Builder
+	if len(r.Failures) > 0 {
+		b.WriteString("- expected and not called, + called and not expected, ~ called with something else\n")
+	}
 	for _, f := range r.Failures {
-		fmt.Fprintf(&b, "%s:%d: test %q step %d, at %s (- expected, + got, ~ not alike):\n", f.File, f.Line, f.Test, f.Step, f.At)
+		fmt.Fprintf(&b, "%s:%d: test %q step %d, at %s:\n", f.File, f.Line, f.Test, f.Step, f.At)
 		for _, line := range f.Diff {
 			fmt.Fprintf(&b, "    %s\n", line)
 		}
