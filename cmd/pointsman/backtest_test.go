@@ -2,16 +2,22 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/pointsman/pointsman/router/admin/admintest"
+	"github.com/pointsman/pointsman/router/store"
 )
 
 const recordedRules = `
@@ -282,5 +288,48 @@ func TestProgress(t *testing.T) {
 	blank := "\r" + strings.Repeat(" ", len(want)/2-1) + "\r"
 	if diff := cmp.Diff(want+blank, out.String()); diff != "" {
 		t.Fatalf("(-want +got):\n%s", diff)
+	}
+}
+
+// Interrupted, it reports what it has looked at; a revision that is gone leaves
+// the verdicts to compare.
+func TestBacktestInterrupted(t *testing.T) {
+	t.Parallel()
+	s := &site{t: t, dir: t.TempDir()}
+	s.write("pointsman.yaml", "actions: [{name: work, plugin: log}]\n")
+	s.write("rules/rules.yaml", "rules:\n  - {name: all, when: event.type startsWith \"net\", do: [{action: work}]}\n")
+	f := &admintest.Fake{}
+	for n := range 1000 {
+		ev := admintest.Event(n, "events", "sw1", fmt.Sprint("e", n))
+		ev.Verdicts = []store.Verdict{{Rule: "all", Verdict: "matched"}, {Rule: "gone", Verdict: "error", Reason: "when: x"}}
+		f.Accept(ev)
+	}
+	h := adminHandler(f)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var pages atomic.Int32
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Query().Has("verdicts") && pages.Add(1) == 4 {
+			cancel()
+			<-r.Context().Done()
+			return
+		}
+		h.ServeHTTP(w, r)
+	}))
+	defer srv.Close()
+	var out, diag bytes.Buffer
+	a := newApp(nil, &out, &diag)
+	a.env = func(string) string { return testToken }
+	code := a.run(ctx, []string{"backtest", "-c", s.path("pointsman.yaml"), "--url", srv.URL, "--since", "2000-01-01T00:00:00Z", "-o", "json"})
+	var rep backtestReport
+	if err := json.Unmarshal(out.Bytes(), &rep); err != nil {
+		t.Fatalf("exit code %d, %v: %s%s", code, err, out.String(), diag.String())
+	}
+	if code != exitFindings || !rep.Interrupted || !strings.Contains(diag.String(), "interrupted after") {
+		t.Fatalf("exit code %d, interrupted %v: %s", code, rep.Interrupted, diag.String())
+	}
+	// The page on the way when it was interrupted counts or does not.
+	if rep.Events < 400 || rep.Events > 600 || rep.AddedTotal+rep.RemovedTotal != 0 || rep.Rules[0].Recorded != rep.Events {
+		t.Fatalf("%+v", rep)
 	}
 }
