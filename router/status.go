@@ -14,8 +14,6 @@ type Readiness struct {
 	// OK is false only while an event could not be accepted durably: starting,
 	// store down, store full, draining.
 	OK bool `json:"ready"`
-	// DryRun: events are accepted and recorded, nothing is run.
-	DryRun bool `json:"dry_run"`
 	// Reasons say why OK is false.
 	Reasons []string `json:"reasons"`
 	// Durability has one warning for each setting of the store that is weaker
@@ -24,6 +22,8 @@ type Readiness struct {
 	// Actions and Sources are the broken ones.
 	Actions []Broken `json:"actions"`
 	Sources []Broken `json:"sources"`
+	// DryRun: events are accepted and recorded, nothing is run.
+	DryRun bool `json:"dry_run"`
 }
 
 // Broken is an action or a source that does not work now, and why.
