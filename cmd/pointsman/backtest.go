@@ -303,7 +303,7 @@ func (b *backtest) rulesOf(ctx context.Context, id string) (*rules.Ruleset, erro
 	var rev admin.Revision
 	err := b.client.get(ctx, api("revisions", id), nil, &rev)
 	var problem *problemError
-	if err != nil && !(errors.As(err, &problem) && problem.Status == http.StatusNotFound) {
+	if err != nil && (!errors.As(err, &problem) || problem.Status != http.StatusNotFound) {
 		return nil, err
 	}
 	if err == nil {

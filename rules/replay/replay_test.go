@@ -83,11 +83,13 @@ func TestAccept(t *testing.T) {
 			"error false when: + takes two numbers or two strings, not integer and string",
 		}},
 		{
-			"all steps are skipped", "  - {name: r, when: event.type == \"down\", do: [{action: a, if: event.data.x}]}\n", []in{{0, `{}`}},
+			"all steps are skipped", "  - {name: r, when: event.type == \"down\", do: [{action: a, if: event.data.x}]}\n",
+			[]in{{0, `{}`}},
 			[]string{"skipped false step 1 (a) skipped: its if is false"},
 		},
 		{
-			"a dry run", "  - {name: r, when: event.type == \"down\", dry_run: true, do: [{action: a}]}\n", []in{{0, `{}`}},
+			"a dry run", "  - {name: r, when: event.type == \"down\", dry_run: true, do: [{action: a}]}\n",
+			[]in{{0, `{}`}},
 			[]string{"dry_run true "},
 		},
 	} {
@@ -227,41 +229,60 @@ func TestCompare(t *testing.T) {
 		{"a window", rule("1", ""), rule("1", "once: 2m,"), replay.CompareConfig{}, []string{"r 3 2 -[e2]"}, 0, 1},
 		{"no window any more", rule("1", "once: 2m,"), rule("1", ""), replay.CompareConfig{}, []string{"r 2 3 +[e2]"}, 1, 0},
 		{
-			"goes into a dry run", rule("2", ""), rule("2", "dry_run: true,"), replay.CompareConfig{},
-			[]string{"r 2 0 -[e2 e3]", "r dry 0 2 +[e2 e3]"}, 0, 2,
+			"goes into a dry run", rule("2", ""), rule("2", "dry_run: true,"),
+			replay.CompareConfig{},
+			[]string{"r 2 0 -[e2 e3]", "r dry 0 2 +[e2 e3]"},
+			0, 2,
 		},
 		{
-			"a dry run stays one, wider", rule("2", "dry_run: true,"), rule("1", "dry_run: true,"), replay.CompareConfig{},
-			[]string{"r 0 0", "r dry 2 3 +[e1]"}, 0, 0,
+			"a dry run stays one, wider", rule("2", "dry_run: true,"), rule("1", "dry_run: true,"),
+			replay.CompareConfig{},
+			[]string{"r 0 0", "r dry 2 3 +[e1]"},
+			0, 0,
 		},
 		{
-			"a dry run becomes real, counted as a run", rule("2", "dry_run: true,"), rule("1", ""), replay.CompareConfig{DryRuns: true},
-			[]string{"r 2 3 +[e1]"}, 1, 0,
+			"a dry run becomes real, counted as a run", rule("2", "dry_run: true,"), rule("1", ""),
+			replay.CompareConfig{DryRuns: true},
+			[]string{"r 2 3 +[e1]"},
+			1, 0,
 		},
 		{
-			"renamed", rule("2", ""), strings.Replace(rule("2", ""), "name: r", "name: q", 1), replay.CompareConfig{},
-			[]string{"q 0 2 +[e2 e3]", "r 2 0 -[e2 e3]"}, 2, 2,
+			"renamed", rule("2", ""), strings.Replace(rule("2", ""), "name: r", "name: q", 1),
+			replay.CompareConfig{},
+			[]string{"q 0 2 +[e2 e3]", "r 2 0 -[e2 e3]"},
+			2, 2,
 		},
 		{
-			"only one rule", rule("2", ""), strings.Replace(rule("2", ""), "name: r", "name: q", 1), replay.CompareConfig{Rule: "q"},
-			[]string{"q 0 2 +[e2 e3]"}, 2, 0,
+			"only one rule", rule("2", ""), strings.Replace(rule("2", ""), "name: r", "name: q", 1),
+			replay.CompareConfig{Rule: "q"},
+			[]string{"q 0 2 +[e2 e3]"},
+			2, 0,
 		},
 		{
-			"other parameters", rule("2", ""), strings.Replace(rule("2", ""), "with: {n:", "with: {m: 1, n:", 1), replay.CompareConfig{},
-			[]string{"r 2 2", "r changed [e2 e3]"}, 0, 0,
+			"other parameters", rule("2", ""), strings.Replace(rule("2", ""), "with: {n:", "with: {m: 1, n:", 1),
+			replay.CompareConfig{},
+			[]string{"r 2 2", "r changed [e2 e3]"},
+			0, 0,
 		},
 		{
-			"fails now", rule("3", ""), strings.Replace(rule("3", ""), "event.data.n }", "event.data.x }", 1), replay.CompareConfig{},
-			[]string{"r 1 0 -[e3]", `r errors 1: step 1 (a): with.n: event.data.x is nil (write ?? "x" for a default)`}, 0, 1,
+			"fails now", rule("3", ""), strings.Replace(rule("3", ""), "event.data.n }", "event.data.x }", 1),
+			replay.CompareConfig{},
+			[]string{"r 1 0 -[e3]", `r errors 1: step 1 (a): with.n: event.data.x is nil (write ?? "x" for a default)`},
+			0, 1,
 		},
 		{
-			"failed then", strings.Replace(rule("3", ""), "event.data.n }", "event.data.x }", 1), rule("3", ""), replay.CompareConfig{},
-			[]string{"r 0 1 +[e3]"}, 1, 0,
+			"failed then", strings.Replace(rule("3", ""), "event.data.n }", "event.data.x }", 1), rule("3", ""),
+			replay.CompareConfig{},
+			[]string{"r 0 1 +[e3]"},
+			1, 0,
 		},
 		{
 			"a step failed then, the other ran",
 			"  - {name: r, when: event.data.n > 3, do: [{action: a}, {action: b, with: {x: \"${{ event.data.x }}\"}}]}\n",
-			"  - {name: r, when: event.data.n > 3, do: [{action: a}]}\n", replay.CompareConfig{}, []string{"r 1 1"}, 0, 0,
+			"  - {name: r, when: event.data.n > 3, do: [{action: a}]}\n",
+			replay.CompareConfig{},
+			[]string{"r 1 1"},
+			0, 0,
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -336,4 +357,34 @@ func TestManyDifferences(t *testing.T) {
 	if len(r.Added) != 100 || r.Added[99] != "e99" || r.AddedTotal != 250 || rep.AddedTotal != 250 {
 		t.Fatalf("%d ids, %d in all", len(r.Added), r.AddedTotal)
 	}
+}
+
+// FuzzDifferences: nothing differs from itself, and what has no difference is the
+// same JSON.
+func FuzzDifferences(f *testing.F) {
+	f.Add(`{"a":[1,{"b":null}]}`, `{"a":[1,{"b":false}]}`)
+	f.Add(`[1,2,3]`, `{"0":1}`)
+	f.Add(`{"x y":"é","":1e400}`, `{"x y":"e","":-0}`)
+	f.Fuzz(func(t *testing.T, x, y string) {
+		same := func(text string) string {
+			dec := json.NewDecoder(strings.NewReader(text))
+			dec.UseNumber()
+			var v any
+			if dec.Decode(&v) != nil {
+				t.Skip()
+			}
+			out, err := json.Marshal(v)
+			if err != nil {
+				t.Skip()
+			}
+			return string(out)
+		}
+		cx, cy := same(x), same(y)
+		if d := replay.Differences("v", json.RawMessage(x), json.RawMessage(x)); len(d) > 0 {
+			t.Fatalf("%s differs from itself: %v", x, d)
+		}
+		if d := replay.Differences("v", json.RawMessage(x), json.RawMessage(y)); (len(d) == 0) != (cx == cy) {
+			t.Fatalf("%s and %s: %v", x, y, d)
+		}
+	})
 }

@@ -431,3 +431,37 @@ func TestUpdate(t *testing.T) {
 		}
 	}
 }
+
+// FuzzUpdate: a file that loads is updated to one that loads and passes, or not
+// at all, whatever its form.
+func FuzzUpdate(f *testing.F) {
+	f.Add("      - event: {type: up}\n        expect:\n        - {rule: lab, action: bounce}\n        - rule: lab # x\n          error: a\n")
+	f.Add("      - {event: {type: down, data: {role: lab}}, expect: [{rule: lab, action: bounce, with: {']': \"]\", a: b'c}}]} # y\n")
+	f.Add("      - event: {type: x, data: {role: lab}}\n        expect: [ # ]\n          {rule: lab, action: \"bounce\"},\n          ]\n        at: 1m\n")
+	f.Add("      - expect:\n          -\n            rule: bounce\n            action: bounce\n        event: {type: x}\n      - expect: []\n        event: {type: down, data: {role: access, port: é}}\n")
+	f.Add("      - {expect: [{rule: lab, action: bounce}], event: {type: x}}\n      - {expect: [], event: {type: x, data: {role: lab}}}\n")
+	rs := load(f, pathRules)
+	f.Fuzz(func(t *testing.T, steps string) {
+		text := []byte("tests:\n  - name: x\n    steps:\n" + steps)
+		s, err := scenario.Parse("t.yaml", text, nil)
+		if err != nil {
+			t.Skip()
+		}
+		run := func(s *scenario.Suite) []scenario.Result {
+			return scenario.Run(rs, s, scenario.Options{Dedup: time.Hour}, nil)
+		}
+		got, err := scenario.Update(text, run(s))
+		if err != nil {
+			t.Skip()
+		}
+		s, err = scenario.Parse("t.yaml", got, nil)
+		if err != nil {
+			t.Fatalf("%v\n%s", err, got)
+		}
+		for _, r := range run(s) {
+			for _, x := range r.Failures {
+				t.Fatalf("step %d: %v\n%s", x.Step, x.Diff, got)
+			}
+		}
+	})
+}
