@@ -17,8 +17,13 @@ import (
 	"github.com/pointsman/pointsman/rules/replay"
 )
 
-// oldestUID is before every event.
-const oldestUID = "00000000-0000-7000-8000-000000000000"
+const (
+	// oldestUID is before every event.
+	oldestUID = "00000000-0000-7000-8000-000000000000"
+	// maxRevisions is how many revisions of the rules are kept at a time; events
+	// come in their order, so that few are asked for again.
+	maxRevisions = 32
+)
 
 // backtestFlags are those of pointsman backtest.
 type backtestFlags struct {
@@ -80,8 +85,9 @@ type backtest struct {
 	flags      backtestFlags
 	comparison *replay.Comparison
 	report     backtestReport
-	// newest is the uid of the last event to look at.
+	// newest is the uid of the last event to look at, which came at newestAt.
 	newest    string
+	newestAt  time.Time
 	revisions map[string]*rules.Ruleset
 	progress  *progress
 }
@@ -185,7 +191,7 @@ func (b *backtest) run(ctx context.Context) error {
 	if err := b.bounds(ctx); err != nil || b.newest == "" {
 		return err
 	}
-	b.progress = b.app.newProgress(b.report.WarmUpSince, b.report.Until)
+	b.progress = b.app.newProgress(b.report.WarmUpSince, b.newestAt)
 	defer b.progress.end()
 	ctx, cancel := context.WithCancel(ctx)
 	pages := make(chan eventsPage, 1)
@@ -232,7 +238,7 @@ func (b *backtest) bounds(ctx context.Context) error {
 	if err := b.client.get(ctx, api("events"), paged(url.Values{}, 1, ""), &page); err != nil || len(page.Events) == 0 {
 		return err
 	}
-	b.newest = page.Events[0].UID
+	b.newest, b.newestAt = page.Events[0].UID, page.Events[0].Received
 	return nil
 }
 
@@ -299,6 +305,9 @@ func (b *backtest) event(ctx context.Context, e *admin.Event) error {
 func (b *backtest) rulesOf(ctx context.Context, id string) (*rules.Ruleset, error) {
 	if rs, known := b.revisions[id]; known || id == "" {
 		return rs, nil
+	}
+	if len(b.revisions) >= maxRevisions {
+		clear(b.revisions)
 	}
 	var rev admin.Revision
 	err := b.client.get(ctx, api("revisions", id), nil, &rev)

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"regexp"
 	"strings"
 	"sync/atomic"
@@ -117,6 +118,13 @@ func TestBacktestOfTheSame(t *testing.T) {
 			text += fmt.Sprintf(", dry %d %d", x.DryRun.Recorded, x.DryRun.Candidate)
 		}
 		got = append(got, fmt.Sprintf("%s, errors %d", text, x.Errors))
+	}
+	// The token of a router is in its folder, not in the candidate's.
+	cmd := exec.CommandContext(t.Context(), r.bin, "backtest", "-c", "candidate/pointsman.yaml")
+	cmd.Dir = r.dir
+	cmd.Env = append(os.Environ(), "POINTSMAN_ADMIN_URL="+r.admin, "POINTSMAN_TOKEN=")
+	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "6 events") {
+		t.Fatalf("%v: %s", err, out)
 	}
 	want := []string{
 		"bounce 2 2, errors 0", "page 1 1, errors 1", "trial 0 0, dry 6 6, errors 0", "breaks 1 1, errors 1",

@@ -177,6 +177,9 @@ func (m *moment) whyMissing(w *Expect) string {
 		return fmt.Sprintf("throttled: once %s: fired at %s, quiet until at %s",
 			shortDuration(o.Rule.Once), shortDuration(end-o.Rule.Once), shortDuration(end))
 	}
+	if o.Reason == "" {
+		return string(o.Verdict) + ", without such a call"
+	}
 	return string(o.Verdict) + ": " + o.Reason
 }
 
