@@ -300,10 +300,11 @@ func writeJUnit(file string, results []scenario.Result) error {
 		Text    string `xml:",chardata"`
 	}
 	type testcase struct {
-		Name    string    `xml:"name,attr"`
-		Class   string    `xml:"classname,attr"`
-		Time    string    `xml:"time,attr"`
-		Failure []failure `xml:"failure"`
+		Name  string `xml:"name,attr"`
+		Class string `xml:"classname,attr"`
+		Time  string `xml:"time,attr"`
+		// Failure holds all of a test: many readers look at one only.
+		Failure *failure `xml:"failure"`
 	}
 	type testsuite struct {
 		XMLName  xml.Name   `xml:"testsuite"`
@@ -315,13 +316,13 @@ func writeJUnit(file string, results []scenario.Result) error {
 	out := testsuite{Name: "pointsman rules", Tests: len(results)}
 	for _, r := range results {
 		c := testcase{Name: r.Test, Class: shownPath(r.File), Time: strconv.FormatFloat(r.Took.Seconds(), 'f', 6, 64)}
-		for _, f := range r.Failures {
-			c.Failure = append(c.Failure, failure{
-				Message: fmt.Sprintf("step %d (line %d)", f.Step, f.Line), Text: strings.Join(f.Diff, "\n"),
-			})
-		}
-		if len(c.Failure) > 0 {
+		if n := len(r.Failures); n > 0 {
 			out.Failures++
+			c.Failure = &failure{Message: counted(n, "step") + " not as expected"}
+			for _, f := range r.Failures {
+				c.Failure.Text += fmt.Sprintf("%s:%d: step %d, at %s:\n    %s\n", c.Class, f.Line, f.Step, shortTime(f.At),
+					strings.Join(f.Diff, "\n    "))
+			}
 		}
 		out.Cases = append(out.Cases, c)
 	}
