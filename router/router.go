@@ -82,6 +82,8 @@ type Config struct {
 
 // Setup is the part of the configuration that a reload replaces, as a whole.
 type Setup struct {
+	// Rules that are AsDryRun make the whole router dry: what they call for is
+	// recorded, nothing is run, and deliveries that wait in the store wait on.
 	Rules   *rules.Ruleset
 	Actions map[string]Action
 	// Revision records Rules; events refer to it.
@@ -208,7 +210,8 @@ func (r *Router) Run(ctx context.Context) error {
 
 	r.accepting.Store(true)
 	r.health.clear(reasonStarting)
-	r.log.Info("router started", "rules", len(r.setup.Load().Rules.Rules()), "actions", len(r.setup.Load().Actions))
+	r.log.Info("router started", "rules", len(r.setup.Load().Rules.Rules()), "actions", len(r.setup.Load().Actions),
+		"dry_run", r.setup.Load().Rules.DryRun())
 	err := r.dispatch(ctx)
 	stopping := time.Now()
 	if err != nil { // another has taken over and will run them again

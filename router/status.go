@@ -24,6 +24,8 @@ type Readiness struct {
 	// Actions and Sources are the broken ones.
 	Actions []Broken `json:"actions"`
 	Sources []Broken `json:"sources"`
+	// DryRun: events are accepted and recorded, nothing is run.
+	DryRun bool `json:"dry_run"`
 }
 
 // Broken is an action or a source that does not work now, and why.
@@ -44,7 +46,9 @@ type Status struct {
 	Reloaded    time.Time `json:"reloaded"`
 	ReloadError string    `json:"reload_error"`
 	Rules       int       `json:"rules"`
-	Sources     int       `json:"sources"`
+	// DryRun: the router was started with --dry-run.
+	DryRun  bool `json:"dry_run"`
+	Sources int  `json:"sources"`
 }
 
 // ActionStatus is one configured action.
@@ -54,8 +58,9 @@ type ActionStatus struct {
 	// Version is what it says of itself, empty before its first start.
 	Plugin  string `json:"plugin"`
 	Version string `json:"version"`
-	// State is idle (not started yet), running, or broken; see LastError. The
-	// admin listener adds removed, for actions that only deliveries still name.
+	// State is idle (not started yet), running, broken (see LastError), or
+	// dry_run: its calls are recorded and not run. The admin listener adds
+	// removed, for actions that only deliveries still name.
 	State       string `json:"state"`
 	Concurrency int    `json:"concurrency"`
 	// PID of the plugin's process, 0 while none runs; Restarts counts starts
@@ -69,7 +74,8 @@ type ActionStatus struct {
 	Retry     RetryStatus `json:"retry"`
 	// OnUncertain is retry or hold.
 	OnUncertain string `json:"on_uncertain"`
-	DryRun      bool   `json:"dry_run"`
+	// DryRun: the action, or the whole router, is dry.
+	DryRun bool `json:"dry_run"`
 }
 
 // RetryStatus is the retry policy of an action; durations as in the

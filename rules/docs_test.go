@@ -1,13 +1,16 @@
 package rules_test
 
 import (
+	"bytes"
 	"os"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/pointsman/pointsman/rules"
 	"github.com/pointsman/pointsman/rules/expression"
+	"github.com/pointsman/pointsman/rules/scenario"
 )
 
 // TestDocs: every rule file shown in the documentation of rules loads, without
@@ -23,6 +26,9 @@ func TestDocs(t *testing.T) {
 		t.Fatalf("%d blocks", len(blocks))
 	}
 	for _, b := range blocks {
+		if bytes.HasPrefix(b[1], []byte("tests:")) { // TestDocsTests
+			continue
+		}
 		rs, err := rules.LoadFiles([]rules.File{{Name: "docs/rules.md", Data: b[1]}}, rules.Options{})
 		if err != nil {
 			t.Errorf("%v\n%s", err, b[1])
@@ -37,6 +43,36 @@ func TestDocs(t *testing.T) {
 	for _, f := range expression.Functions() {
 		if !regexp.MustCompile(`(?m)(^    .*|` + "`" + `)\b` + f + `\b`).MatchString(functions) {
 			t.Errorf("function %s is not documented", f)
+		}
+	}
+}
+
+// TestDocsTests: the tests that the page shows are those of its first rule, and
+// pass.
+func TestDocsTests(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../docs/rules.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rule := regexp.MustCompile("(?ms)^```yaml\n(rules:.*?)^```$").FindSubmatch(page)
+	rs, err := rules.LoadFiles([]rules.File{{Name: "docs/rules.md", Data: rule[1]}}, rules.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests := regexp.MustCompile("(?ms)^```yaml\n(tests:.*?)^```$").FindAllSubmatch(page, -1)
+	if len(tests) == 0 {
+		t.Fatal("no tests")
+	}
+	for _, b := range tests {
+		suite, err := scenario.Parse("docs/rules.md", b[1], rs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range scenario.Run(rs, suite, scenario.Options{Dedup: 24 * time.Hour}, nil) {
+			for _, f := range r.Failures {
+				t.Errorf("%s step %d: %v", r.Test, f.Step, f.Diff)
+			}
 		}
 	}
 }

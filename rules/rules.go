@@ -48,6 +48,7 @@ type Ruleset struct {
 	rules    []*Rule
 	files    []File
 	warnings []*Error
+	dryRun   bool
 	states   sync.Pool // of *expression.State
 }
 
@@ -86,6 +87,22 @@ func (rs *Ruleset) Files() []File { return rs.files }
 
 // Warnings lists what is possible in a rule but hardly meant, by file and line.
 func (rs *Ruleset) Warnings() []*Error { return rs.warnings }
+
+// AsDryRun returns the same rules, each with dry_run: true, and so with windows
+// of its own.
+func (rs *Ruleset) AsDryRun() *Ruleset {
+	dry := &Ruleset{rules: make([]*Rule, len(rs.rules)), files: rs.files, warnings: rs.warnings, dryRun: true}
+	dry.states.New = rs.states.New
+	for i, r := range rs.rules {
+		copied := *r
+		copied.DryRun, copied.stateName = true, stateName(r.Name, r.KeyText(), true)
+		dry.rules[i] = &copied
+	}
+	return dry
+}
+
+// DryRun says whether AsDryRun made the set.
+func (rs *Ruleset) DryRun() bool { return rs.dryRun }
 
 // KeyText returns the text of the rule's key expression, "" without key.
 func (r *Rule) KeyText() string {

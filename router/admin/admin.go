@@ -51,6 +51,9 @@ type Orders interface {
 	Why(ctx context.Context, ev store.Event) ([]router.RuleVerdict, error)
 	// Explain says what the rules in force make of an event that was not sent.
 	Explain(ctx context.Context, ev *rules.Event) ([]router.RuleVerdict, error)
+	// Revision returns the rules of a revision and when it was first in force; an
+	// error that wraps store.ErrNotFound when it is gone.
+	Revision(ctx context.Context, id string) (*rules.Ruleset, time.Time, error)
 	// Retry and Cancel apply the order to each delivery, each for itself, and
 	// answer in the order of ids. An error means that nothing is known.
 	Retry(ctx context.Context, ids []string) ([]router.Ordered, error)
@@ -140,6 +143,7 @@ func (a *api) routes() http.Handler {
 		"/api/v1/events/{id}":       {"GET": a.showEvent},
 		"/api/v1/events/{id}/why":   {"GET": a.whyEvent},
 		"/api/v1/why":               {"POST": a.whyBody},
+		"/api/v1/revisions/{id}":    {"GET": a.showRevision},
 		"/api/v1/deliveries":        {"GET": a.listDeliveries},
 		"/api/v1/deliveries/{id}":   {"GET": a.showDelivery},
 		"/api/v1/deliveries/retry":  {"POST": a.retry},

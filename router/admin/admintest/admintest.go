@@ -38,10 +38,15 @@ type Fake struct {
 	Err error
 	// FailAfter makes orders fail after this many calls; 0: never.
 	FailAfter int
+	// RuleSet is the one revision there is.
+	RuleSet *rules.Ruleset
 
 	mu    sync.Mutex
 	calls int
 }
+
+// RuleRevision is the revision of every event.
+const RuleRevision = "r1"
 
 // UID returns the n-th uid or delivery id; they sort by n.
 func UID(n int) string {
@@ -62,7 +67,7 @@ func Event(n int, source, ceSource, id string) store.Event {
 	}
 	return store.Event{
 		UID: UID(n), Source: source, CESource: ceSource, ID: id, Type: "net.link.down",
-		Received: Time(n), JSON: text, Revision: "r1",
+		Received: Time(n), JSON: text, Revision: RuleRevision,
 	}
 }
 
@@ -95,6 +100,14 @@ func (f *Fake) Why(context.Context, store.Event) ([]router.RuleVerdict, error) {
 // Explain implements admin.Orders.
 func (f *Fake) Explain(context.Context, *rules.Event) ([]router.RuleVerdict, error) {
 	return f.Verdicts, f.Err
+}
+
+// Revision implements admin.Orders: there is RuleSet under the id of RuleRevision.
+func (f *Fake) Revision(_ context.Context, id string) (*rules.Ruleset, time.Time, error) {
+	if f.RuleSet == nil || id != RuleRevision {
+		return nil, time.Time{}, store.ErrNotFound
+	}
+	return f.RuleSet, Time(0), nil
 }
 
 // Retry implements admin.Orders.
