@@ -68,7 +68,7 @@ func TestAccept(t *testing.T) {
 		{"no match", "  - {name: r, when: event.data.x == 1, do: [{action: a}]}\n", []in{{0, `{}`}}, nil},
 		{"the window ends at exactly once", base, []in{
 			{0, `{"k":1,"n":1,"big":true}`}, {10*time.Minute - 1, `{"k":1,"n":1}`}, {10 * time.Minute, `{"k":1,"n":1,"big":true}`},
-		}, []string{"matched true ", "throttled false once 10m: fired 9m59s ago, until 2026-03-01T12:10:00Z", "matched true "}},
+		}, []string{"matched true ", "throttled false once 10m: fired 9m59s earlier, until 2026-03-01T12:10:00Z", "matched true "}},
 		{"a step is skipped", base, []in{{0, `{"k":1,"n":1}`}}, []string{"matched true step 2 (b) skipped: its if is false"}},
 		{"a step fails, the other runs", base, []in{{0, `{"k":1,"big":true}`}}, []string{
 			`error true step 1 (a): with.n: event.data.n is nil (write ?? "x" for a default)`,
@@ -323,7 +323,7 @@ func TestExamples(t *testing.T) {
 		}
 	}
 	want := []texts{
-		{"e3", "throttled: once 1h: fired 2m ago, until 2026-03-01T13:01:00Z", "matched", ""},
+		{"e3", "throttled: once 1h: fired 2m earlier, until 2026-03-01T13:01:00Z", "matched", ""},
 		{"e1", "matched", "matched", "a: with.l[1]: was 2, is 3; c is called, too; b is not called any more"},
 		{"e0", "matched", "there is no such rule", ""},
 	}
