@@ -105,7 +105,23 @@ func parse(text string) (root ast.Node, err error) {
 		}
 		return nil, &Error{byteOffset(text, fe.From), parseMessage(fe.Message)}
 	}
+	ast.Walk(&tree.Node, callNames{})
 	return tree.Node, nil
+}
+
+// callNames makes calls of our functions, which the parser does not know, the
+// same kind of node as those it knows.
+type callNames struct{}
+
+// Visit implements ast.Visitor.
+func (callNames) Visit(n *ast.Node) {
+	call, ok := (*n).(*ast.CallNode)
+	if !ok {
+		return
+	}
+	if id, ok := call.Callee.(*ast.IdentifierNode); ok && slices.Contains(plain, id.Value) {
+		ast.Patch(n, &ast.BuiltinNode{Name: id.Value, Arguments: call.Arguments})
+	}
 }
 
 // parseMessage puts the parser's commonest complaints into plain words.

@@ -1,7 +1,9 @@
 package expression
 
 import (
+	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"math"
@@ -9,25 +11,34 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/expr-lang/expr/ast"
 )
 
 // function is a plain function of the allow-list: the same arguments give the
 // same result, whatever the time, the machine or the environment.
 type function struct {
 	min, max int
-	run      func(s *State, args []any) (any, error)
+	run      builtin
+	// bind makes run of the arguments as they are written, for functions that
+	// want some of them constant; nil: run is there already.
+	bind func(u *unit, n *ast.BuiltinNode) (builtin, error)
 }
+
+// builtin runs a function on the values of its arguments.
+type builtin func(s *State, args []any) (any, error)
 
 // manyArguments stands for no limit but that of the source.
 const manyArguments = MaxSource
 
 // plain are the names of the functions that are not predicates.
 var plain = []string{
-	"abs", "bitand", "bitnand", "bitnot", "bitor", "bitshl", "bitshr", "bitushr", "bitxor", "ceil", "concat",
-	"first", "flatten", "float", "floor", "fromBase64", "get", "hasPrefix", "hasSuffix", "indexOf", "int", "join",
-	"keys", "last", "lastIndexOf", "len", "lower", "max", "mean", "median", "min", "replace", "reverse", "round",
-	"sort", "split", "splitAfter", "string", "take", "toBase64", "trim", "trimPrefix", "trimSuffix", "type", "uniq",
-	"upper", "values",
+	"abs", "became", "between", "bitand", "bitnand", "bitnot", "bitor", "bitshl", "bitshr", "bitushr", "bitxor",
+	"ceil", "changed", "concat", "duration", "equalFold", "first", "flatten", "float", "floor", "fromBase64", "get",
+	"glob", "hasPrefix", "hasSuffix", "inCIDR", "indexOf", "int", "isIP", "isPrivate", "join", "keys", "last",
+	"lastIndexOf", "len", "lower", "max", "mean", "median", "min", "replace", "reverse", "round", "secondsBetween",
+	"sha256", "sort", "split", "splitAfter", "string", "take", "timeOfDay", "toBase64", "trim", "trimPrefix",
+	"trimSuffix", "type", "uniq", "unixTime", "upper", "values", "versionCompare", "weekday",
 }
 
 // Functions lists the names of all functions, sorted.
@@ -39,7 +50,9 @@ func Functions() []string {
 
 // functions finds a plain function.
 func functions(name string) (function, bool) {
-	for _, find := range []func(string) (function, bool){textFunction, numberFunction, listFunction} {
+	for _, find := range []func(string) (function, bool){
+		textFunction, numberFunction, listFunction, timeFunction, networkFunction, changeFunction,
+	} {
 		if f, ok := find(name); ok {
 			return f, true
 		}
@@ -79,6 +92,17 @@ func textFunction(name string) (function, bool) {
 		return texts(2, 2, func(s *State, a []string) (any, error) { return parts(s, a[0], a[1], strings.SplitAfter) })
 	case "replace":
 		return texts(3, 3, replace)
+	case "equalFold":
+		return function{min: 2, max: 2, run: equalFold}, true
+	case "glob":
+		return function{min: 2, max: 2, bind: bindGlob}, true
+	case "versionCompare":
+		return function{min: 2, max: 2, run: versionCompare}, true
+	case "sha256":
+		return texts(1, 1, func(_ *State, a []string) (any, error) {
+			sum := sha256.Sum256([]byte(a[0]))
+			return hex.EncodeToString(sum[:]), nil
+		})
 	case "toBase64":
 		return texts(1, 1, func(_ *State, a []string) (any, error) {
 			return base64.StdEncoding.EncodeToString([]byte(a[0])), nil
@@ -100,7 +124,7 @@ func textFunction(name string) (function, bool) {
 
 // texts makes a function whose arguments are all strings.
 func texts(least, most int, run func(s *State, a []string) (any, error)) (function, bool) {
-	return function{least, most, func(s *State, args []any) (any, error) {
+	return function{min: least, max: most, run: func(s *State, args []any) (any, error) {
 		a := make([]string, len(args))
 		for i, arg := range args {
 			str, ok := arg.(string)
@@ -114,6 +138,16 @@ func texts(least, most int, run func(s *State, a []string) (any, error)) (functi
 		}
 		return run(s, a)
 	}}, true
+}
+
+// equalFold is a test: what is no string is not equal.
+func equalFold(s *State, a []any) (any, error) {
+	x, ok1 := a[0].(string)
+	y, ok2 := a[1].(string)
+	if !ok1 || !ok2 {
+		return false, nil
+	}
+	return strings.EqualFold(x, y), s.scan(min(len(x), len(y)), 16)
 }
 
 // runeIndex turns a position in bytes into one in characters.
@@ -156,7 +190,7 @@ func replace(s *State, a []string) (any, error) {
 func numberFunction(name string) (function, bool) {
 	switch name {
 	case "abs":
-		return function{1, 1, func(s *State, a []any) (any, error) {
+		return function{min: 1, max: 1, run: func(s *State, a []any) (any, error) {
 			if c, ok := compareNumbers(a[0], int64(0)); ok && c >= 0 {
 				return a[0], nil
 			}
@@ -169,9 +203,9 @@ func numberFunction(name string) (function, bool) {
 	case "round":
 		return rounding(math.Round)
 	case "int":
-		return function{1, 1, func(_ *State, a []any) (any, error) { return toInteger(a[0]) }}, true
+		return function{min: 1, max: 1, run: func(_ *State, a []any) (any, error) { return toInteger(a[0]) }}, true
 	case "float":
-		return function{1, 1, func(_ *State, a []any) (any, error) { return parseFloat(a[0]) }}, true
+		return function{min: 1, max: 1, run: func(_ *State, a []any) (any, error) { return parseFloat(a[0]) }}, true
 	case "min":
 		return extreme(-1)
 	case "max":
@@ -193,7 +227,7 @@ func numberFunction(name string) (function, bool) {
 	case "bitushr":
 		return shift(func(x, y int64) int64 { return int64(uint64(x) >> y) })
 	case "bitnot":
-		return function{1, 1, func(_ *State, a []any) (any, error) {
+		return function{min: 1, max: 1, run: func(_ *State, a []any) (any, error) {
 			x, ok := a[0].(int64)
 			if !ok {
 				return nil, fmt.Errorf("it takes an integer, not %s", aType(a[0]))
@@ -207,7 +241,7 @@ func numberFunction(name string) (function, bool) {
 // rounding keeps integers as they are and gives an integer where one can hold
 // the result.
 func rounding(f func(float64) float64) (function, bool) {
-	return function{1, 1, func(_ *State, a []any) (any, error) {
+	return function{min: 1, max: 1, run: func(_ *State, a []any) (any, error) {
 		switch v := a[0].(type) {
 		case int64:
 			return v, nil
@@ -282,7 +316,7 @@ func numbers(s *State, args []any) ([]any, error) {
 
 // extreme is the number furthest in the direction of sign; nil of none.
 func extreme(sign int) (function, bool) {
-	return function{1, manyArguments, func(s *State, args []any) (any, error) {
+	return function{min: 1, max: manyArguments, run: func(s *State, args []any) (any, error) {
 		list, err := numbers(s, args)
 		if err != nil || len(list) == 0 {
 			return nil, err
@@ -299,7 +333,7 @@ func extreme(sign int) (function, bool) {
 
 // average is nil of no numbers.
 func average(name string) (function, bool) {
-	return function{1, manyArguments, func(s *State, args []any) (any, error) {
+	return function{min: 1, max: manyArguments, run: func(s *State, args []any) (any, error) {
 		list, err := numbers(s, args)
 		if err != nil || len(list) == 0 {
 			return nil, err
@@ -341,7 +375,7 @@ func sum(s *State, list []any) (any, error) {
 }
 
 func bits(f func(x, y int64) int64) (function, bool) {
-	return function{2, 2, func(_ *State, a []any) (any, error) {
+	return function{min: 2, max: 2, run: func(_ *State, a []any) (any, error) {
 		x, ok1 := a[0].(int64)
 		y, ok2 := a[1].(int64)
 		if !ok1 || !ok2 {

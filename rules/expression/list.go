@@ -11,13 +11,13 @@ import (
 func listFunction(name string) (function, bool) {
 	switch name {
 	case "len":
-		return function{1, 1, length}, true
+		return function{min: 1, max: 1, run: length}, true
 	case "type":
-		return function{1, 1, func(_ *State, a []any) (any, error) { return TypeName(a[0]), nil }}, true
+		return function{min: 1, max: 1, run: func(_ *State, a []any) (any, error) { return TypeName(a[0]), nil }}, true
 	case "string":
-		return function{1, 1, func(_ *State, a []any) (any, error) { return Text(a[0]) }}, true
+		return function{min: 1, max: 1, run: func(_ *State, a []any) (any, error) { return Text(a[0]) }}, true
 	case "get":
-		return function{2, 2, func(s *State, a []any) (any, error) {
+		return function{min: 2, max: 2, run: func(s *State, a []any) (any, error) {
 			return member(a[0], a[1]), s.scan(size(a[1]), 64)
 		}}, true
 	case "first":
@@ -39,7 +39,7 @@ func listFunction(name string) (function, bool) {
 	case "flatten":
 		return lists(func(s *State, list []any) (any, error) { return flatten(s, []any{}, list, 0) })
 	case "take":
-		return function{2, 2, func(s *State, a []any) (any, error) {
+		return function{min: 2, max: 2, run: func(s *State, a []any) (any, error) {
 			list, err := listOf(a[0])
 			if err != nil {
 				return nil, err
@@ -47,9 +47,9 @@ func listFunction(name string) (function, bool) {
 			return cutOut(s, orEmpty(list), int64(0), a[1], true)
 		}}, true
 	case "concat":
-		return function{1, manyArguments, joinLists}, true
+		return function{min: 1, max: manyArguments, run: joinLists}, true
 	case "join":
-		return function{1, 2, join}, true
+		return function{min: 1, max: 2, run: join}, true
 	case "keys", "values":
 		return members(name == "keys")
 	}
@@ -58,7 +58,7 @@ func listFunction(name string) (function, bool) {
 
 // lists makes a function of one list, which costs its length.
 func lists(run func(s *State, list []any) (any, error)) (function, bool) {
-	return function{1, 1, func(s *State, a []any) (any, error) {
+	return function{min: 1, max: 1, run: func(s *State, a []any) (any, error) {
 		list, err := listOf(a[0])
 		if err != nil {
 			return nil, err
@@ -176,7 +176,7 @@ func join(s *State, a []any) (any, error) {
 
 // members lists the keys of a map or its values, in the order of the keys.
 func members(keys bool) (function, bool) {
-	return function{1, 1, func(s *State, a []any) (any, error) {
+	return function{min: 1, max: 1, run: func(s *State, a []any) (any, error) {
 		m, ok := a[0].(map[string]any)
 		if !ok && a[0] != nil {
 			return nil, fmt.Errorf("it takes a map, not %s", aType(a[0]))

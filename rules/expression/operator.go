@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"regexp"
 	"strings"
 
 	"github.com/expr-lang/expr/ast"
@@ -198,35 +197,6 @@ func textTest(left, right code, f func(a, b string) bool) code {
 		}
 		return f(x, y), nil
 	}
-}
-
-func (u *unit) matches(n *ast.BinaryNode) (code, error) {
-	pattern, ok := n.Right.(*ast.StringNode)
-	if !ok {
-		return nil, u.fail(n.Right, "the pattern of matches must be written out as a string")
-	}
-	re, err := regexp.Compile(pattern.Value)
-	if err != nil {
-		return nil, u.fail(n.Right, "bad pattern: %s", strings.TrimPrefix(err.Error(), "error parsing regexp: "))
-	}
-	left, err := u.compile(n.Left)
-	if err != nil {
-		return nil, err
-	}
-	return func(s *State) (any, error) {
-		v, err := left(s)
-		if err != nil {
-			return nil, err
-		}
-		text, ok := v.(string)
-		if !ok {
-			return false, nil
-		}
-		if err := s.scan(len(text), 4); err != nil {
-			return nil, err
-		}
-		return re.MatchString(text), nil
-	}, nil
 }
 
 // in looks for a value in a list or a key in a map. A list of strings written

@@ -27,8 +27,16 @@ func (u *unit) call(n *ast.BuiltinNode) (code, error) {
 	if err != nil {
 		return nil, err
 	}
-	name := n.Name
+	name, run := n.Name, f.run
+	if f.bind != nil {
+		if run, err = f.bind(u, n); err != nil {
+			return nil, err
+		}
+	}
 	return func(s *State) (any, error) {
+		if err := s.spend(1); err != nil {
+			return nil, err
+		}
 		var room [4]any
 		values := room[:0]
 		for _, arg := range args {
@@ -38,7 +46,7 @@ func (u *unit) call(n *ast.BuiltinNode) (code, error) {
 			}
 			values = append(values, v)
 		}
-		v, err := f.run(s, values)
+		v, err := run(s, values)
 		if err != nil && err != ErrSteps { //nolint:errorlint // ErrSteps is never wrapped below here
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
