@@ -87,7 +87,7 @@ func seconds(whole int64, nanos int) any {
 	switch {
 	case nanos == 0:
 		return whole
-	case -9e9 < whole && whole < 9e9: // rounded once
+	case -9e6 < whole && whole < 9e6: // a float holds the nanoseconds, so it is rounded once
 		return float64(whole*1e9+int64(nanos)) / 1e9
 	}
 	return float64(whole) + float64(nanos)/1e9
