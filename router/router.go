@@ -125,6 +125,7 @@ type Router struct {
 	commits *committer
 	settles *settler
 	health  health
+	slow    quarantine
 
 	accepting atomic.Bool
 	kick      chan struct{} // something changed for the dispatcher
@@ -144,6 +145,7 @@ func New(cfg Config) (*Router, error) {
 	}
 	cfg = cfg.withDefaults()
 	r := &Router{
+		slow:    quarantine{now: cfg.Now},
 		cfg:     cfg,
 		log:     cfg.Log,
 		metrics: cfg.Metrics,
@@ -156,6 +158,7 @@ func New(cfg Config) (*Router, error) {
 	r.setup.Store(&cfg.Setup)
 	r.commits = newCommitter(r)
 	r.settles = newSettler(r)
+	r.metrics.quarantined.Store(&r.slow)
 	r.health.set(reasonStarting, "starting")
 	return r, nil
 }
@@ -306,6 +309,7 @@ func (r *Router) Reload(ctx context.Context, s Setup) error {
 		return fmt.Errorf("store the revision: %w", err)
 	}
 	r.setup.Store(&s)
+	r.slow.clear()
 	r.mu.Lock()
 	clear(r.resting) // perhaps they are mended now
 	r.mu.Unlock()

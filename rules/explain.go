@@ -27,6 +27,7 @@ func (rs *Ruleset) explain(event map[string]any) []Explanation {
 	defer rs.release(s)
 	out := make([]Explanation, len(rs.rules))
 	for i, r := range rs.rules {
+		s.Allow(MaxSteps)
 		out[i] = r.explain(s, event)
 	}
 	return out

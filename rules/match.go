@@ -14,24 +14,47 @@ import (
 // longKey is the longest key, in bytes, that a state key holds as it is.
 const longKey = 64
 
-// Match returns one Match for each rule whose when is true or failed, in file
-// order. The rules of one Ruleset share what they read of the event.
-func (rs *Ruleset) Match(ev *Event) []Match { return rs.match(ev.Value()) }
+// What one rule may take of one event, all its expressions together: time in
+// steps of at most 250 ns, and memory in steps of at most 64 bytes.
+const (
+	MaxSteps = expression.MaxSteps
+	// ConfinedSteps are those of a confined rule.
+	ConfinedSteps = MaxSteps / 20
+)
 
-func (rs *Ruleset) match(event map[string]any) []Match {
+// Confined names the rules that may take only ConfinedSteps of an event,
+// because they took too much of another. It must not be changed.
+type Confined map[string]struct{}
+
+// Match returns one Match for each rule whose when is true or failed, in file
+// order. The rules of one Ruleset share what they read of the event. None is
+// confined with nil.
+func (rs *Ruleset) Match(ev *Event, confined Confined) []Match { return rs.match(ev.Value(), confined) }
+
+func (rs *Ruleset) match(event map[string]any, confined Confined) []Match {
 	s := rs.state(event)
 	defer rs.release(s)
 	var matches []Match
 	for _, r := range rs.rules {
+		s.Allow(r.allowed(confined))
 		ok, err := r.when.Test(s)
 		switch {
 		case err != nil:
-			matches = append(matches, Match{Rule: r, Err: fmt.Errorf("when: %w", err)})
+			matches = append(matches, Match{Rule: r, Err: fmt.Errorf("when: %w", err), Overrun: s.Overrun()})
 		case ok:
-			matches = append(matches, r.fire(s))
+			m := r.fire(s)
+			m.Overrun = s.Overrun()
+			matches = append(matches, m)
 		}
 	}
 	return matches
+}
+
+func (r *Rule) allowed(confined Confined) int {
+	if _, ok := confined[r.Name]; ok {
+		return ConfinedSteps
+	}
+	return MaxSteps
 }
 
 // state takes a state from the pool and shows it the event.

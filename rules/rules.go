@@ -106,6 +106,9 @@ type Match struct {
 	KeyErr error
 	// Calls has one element for each step of do.
 	Calls []Call
+	// Overrun: Err, KeyErr or the Err of calls is that the rule would take more
+	// than it may.
+	Overrun bool
 
 	stateKey string
 }

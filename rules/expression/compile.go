@@ -26,6 +26,7 @@ type Compiler struct {
 type Program struct {
 	text     string
 	run      code
+	price    int // steps of a run before it does anything
 	constant bool
 }
 
@@ -59,7 +60,7 @@ func (c *Compiler) Compile(text string) (*Program, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Program{text: text, run: run, constant: !u.reads}, nil
+	return &Program{text: text, run: run, price: price(root), constant: !u.reads}, nil
 }
 
 // Text is the source of the program.
@@ -68,10 +69,31 @@ func (p *Program) Text() string { return p.text }
 // Constant tells whether the program reads none of the names.
 func (p *Program) Constant() bool { return p.constant }
 
-// Eval runs the program with a fresh budget of steps.
+// Eval runs the program on the steps that s has left.
 func (p *Program) Eval(s *State) (any, error) {
-	s.steps = MaxSteps
+	if err := s.spend(p.price); err != nil {
+		return nil, err
+	}
 	return p.run(s)
+}
+
+// partsPerStep is how many parts of an expression are evaluated for one step.
+// What a part does beside, such as looking at elements, has its own price.
+const partsPerStep = 8
+
+// price is what it takes to evaluate the parts of n once.
+func price(n ast.Node) int { return countParts(n) / partsPerStep }
+
+// countParts counts the parts of n; what is written out is one.
+func countParts(n ast.Node) int {
+	if _, ok := literal(n); ok {
+		return 1
+	}
+	parts := 1
+	for _, c := range children(n) {
+		parts += countParts(c)
+	}
+	return parts
 }
 
 // Test runs the program as a condition: nil is false, and a value that is not a
@@ -469,10 +491,10 @@ func (u *unit) list(n *ast.ArrayNode) (code, error) {
 		return nil, err
 	}
 	return func(s *State) (any, error) {
-		list := make([]any, len(elems))
-		if err := s.spend(len(list)); err != nil {
+		if err := s.spend(1 + len(elems)); err != nil {
 			return nil, err
 		}
+		list := make([]any, len(elems))
 		for i, e := range elems {
 			if list[i], err = e(s); err != nil {
 				return nil, err
@@ -509,7 +531,7 @@ func (u *unit) object(n *ast.MapNode) (code, error) {
 		}
 	}
 	return func(s *State) (any, error) {
-		if err := s.spend(len(keys)); err != nil {
+		if err := s.spend(mapPrice + 2*len(keys)); err != nil {
 			return nil, err
 		}
 		m := make(map[string]any, len(keys))
@@ -529,6 +551,10 @@ func (u *unit) object(n *ast.MapNode) (code, error) {
 		return m, nil
 	}, nil
 }
+
+// mapPrice is that of an empty map, which takes some 350 bytes with its first
+// entry.
+const mapPrice = 6
 
 func (u *unit) slice(n *ast.SliceNode) (code, error) {
 	ends := []ast.Node{n.From, n.To}
@@ -563,9 +589,9 @@ func (u *unit) slice(n *ast.SliceNode) (code, error) {
 	}, nil
 }
 
-// cutOut is v[from:to] of a list or, by characters, of a string; positions
+// cutOut is v[first:end] of a list or, by characters, of a string; positions
 // beyond the ends are moved to them and negative ones count from the end.
-func cutOut(s *State, v, from, to any, hasTo bool) (any, error) {
+func cutOut(s *State, v, first, end any, hasEnd bool) (any, error) {
 	list, isList := v.([]any)
 	str, isString := v.(string)
 	if !isString && !isList {
@@ -574,13 +600,12 @@ func cutOut(s *State, v, from, to any, hasTo bool) (any, error) {
 	if err := s.scan(len(str), 16); err != nil {
 		return nil, err
 	}
-	runes := []rune(str)
-	n := int64(len(runes) + len(list))
-	if !hasTo {
-		to = n
+	n := int64(utf8.RuneCountInString(str) + len(list))
+	if !hasEnd {
+		end = n
 	}
-	i, ok1 := from.(int64)
-	j, ok2 := to.(int64)
+	i, ok1 := first.(int64)
+	j, ok2 := end.(int64)
 	if !ok1 || !ok2 {
 		return nil, errors.New("the ends of a part must be integers")
 	}
@@ -595,7 +620,11 @@ func cutOut(s *State, v, from, to any, hasTo bool) (any, error) {
 	if isList {
 		return list[i:j:j], nil
 	}
-	return string(runes[i:j]), nil
+	if n == int64(len(str)) { // a byte for each character
+		return str[i:j], nil
+	}
+	from := byteOffset(str, int(i))
+	return str[from : from+byteOffset(str[from:], int(j-i))], nil
 }
 
 // cut shortens a text for a message to about n bytes.

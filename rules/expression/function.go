@@ -68,11 +68,11 @@ func textFunction(name string) (function, bool) {
 	case "lower":
 		return texts(1, 1, func(_ *State, a []string) (any, error) { return strings.ToLower(a[0]), nil })
 	case "trim":
-		return texts(1, 2, func(_ *State, a []string) (any, error) {
+		return texts(1, 2, func(s *State, a []string) (any, error) {
 			if len(a) == 1 {
 				return strings.TrimSpace(a[0]), nil
 			}
-			return strings.Trim(a[0], a[1]), nil
+			return trimSet(s, a[0], a[1])
 		})
 	case "trimPrefix":
 		return texts(2, 2, func(_ *State, a []string) (any, error) { return strings.TrimPrefix(a[0], a[1]), nil })
@@ -99,7 +99,10 @@ func textFunction(name string) (function, bool) {
 	case "versionCompare":
 		return function{min: 2, max: 2, run: versionCompare}, true
 	case "sha256":
-		return texts(1, 1, func(_ *State, a []string) (any, error) {
+		return texts(1, 1, func(s *State, a []string) (any, error) {
+			if err := s.spend(4); err != nil {
+				return nil, err
+			}
 			sum := sha256.Sum256([]byte(a[0]))
 			return hex.EncodeToString(sum[:]), nil
 		})
@@ -138,6 +141,15 @@ func texts(least, most int, run func(s *State, a []string) (any, error)) (functi
 		}
 		return run(s, a)
 	}}, true
+}
+
+// trimSet pays for a set of characters that is looked through for each one of
+// the text, which strings.Trim does unless all of the set is ASCII.
+func trimSet(s *State, text, set string) (any, error) {
+	if err := s.spend((len(text)/16 + 1) * (1 + len(set)/16)); err != nil {
+		return nil, err
+	}
+	return strings.Trim(text, set), nil
 }
 
 // equalFold is a test: what is no string is not equal.
@@ -203,9 +215,19 @@ func numberFunction(name string) (function, bool) {
 	case "round":
 		return rounding(math.Round)
 	case "int":
-		return function{min: 1, max: 1, run: func(_ *State, a []any) (any, error) { return toInteger(a[0]) }}, true
+		return function{min: 1, max: 1, run: func(s *State, a []any) (any, error) {
+			if err := s.scan(size(a[0]), 32); err != nil {
+				return nil, err
+			}
+			return toInteger(a[0])
+		}}, true
 	case "float":
-		return function{min: 1, max: 1, run: func(_ *State, a []any) (any, error) { return parseFloat(a[0]) }}, true
+		return function{min: 1, max: 1, run: func(s *State, a []any) (any, error) {
+			if err := s.spend(1); err != nil {
+				return nil, err
+			}
+			return parseFloat(a[0])
+		}}, true
 	case "min":
 		return extreme(-1)
 	case "max":
@@ -278,6 +300,9 @@ func toInteger(v any) (any, error) {
 	return nil, fmt.Errorf("it takes a number or a string, not %s", aType(v))
 }
 
+// longNumber is the longest text that is read as a float, in bytes.
+const longNumber = 100
+
 func parseFloat(v any) (any, error) {
 	if f, ok := toFloat(v); ok {
 		return f, nil
@@ -285,6 +310,9 @@ func parseFloat(v any) (any, error) {
 	str, ok := v.(string)
 	if !ok {
 		return nil, fmt.Errorf("it takes a number or a string, not %s", aType(v))
+	}
+	if len(str) > longNumber { // it takes time, and means nothing
+		return nil, fmt.Errorf("the text is not a number (it has more than %d bytes)", longNumber)
 	}
 	f, err := strconv.ParseFloat(str, 64)
 	if err != nil || math.IsInf(f, 0) || math.IsNaN(f) {
@@ -308,7 +336,7 @@ func numbers(s *State, args []any) ([]any, error) {
 			if _, ok := toFloat(e); !ok {
 				return nil, fmt.Errorf("it takes numbers, not %s", aType(e))
 			}
-			out = append(out, e)
+			out = push(out, e)
 		}
 	}
 	return out, nil

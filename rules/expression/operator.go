@@ -192,7 +192,7 @@ func textTest(left, right code, f func(a, b string) bool) code {
 		if !ok1 || !ok2 {
 			return false, nil
 		}
-		if err := s.scan(len(x), 64); err != nil {
+		if err := s.scan(len(x), 32); err != nil {
 			return nil, err
 		}
 		return f(x, y), nil
@@ -334,6 +334,9 @@ func arithmetic(s *State, op string, a, b any) (any, error) {
 		}
 		r = f / g
 	default:
+		if err := s.spend(1); err != nil {
+			return nil, err
+		}
 		r = math.Pow(f, g)
 	}
 	if math.IsInf(r, 0) || math.IsNaN(r) {
@@ -392,7 +395,7 @@ func concat(s *State, x, y string) (any, error) {
 	if len(x)+len(y) > maxString {
 		return nil, fmt.Errorf("a text grows over %d bytes", maxString)
 	}
-	if err := s.scan(len(x)+len(y), 16); err != nil {
+	if err := s.spend(1 + (len(x)+len(y))/16); err != nil {
 		return nil, err
 	}
 	return x + y, nil

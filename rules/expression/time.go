@@ -113,16 +113,24 @@ func bindDuration(u *unit, n *ast.BuiltinNode) (builtin, error) {
 			return nil, u.fail(n.Arguments[0], "duration: %s", err)
 		}
 	}
-	return func(_ *State, a []any) (any, error) { return parseDuration(a[0]) }, nil
+	return func(s *State, a []any) (any, error) {
+		if err := s.spend(40 + 2*min(size(a[0]), longDuration)); err != nil {
+			return nil, err
+		}
+		return parseDuration(a[0])
+	}, nil
 }
+
+// longDuration is the longest text that is read as a duration, in bytes.
+const longDuration = 64
 
 func parseDuration(v any) (any, error) {
 	switch v := v.(type) {
 	case nil:
 		return nil, nil
 	case string:
-		if len(v) > 100 {
-			return nil, errors.New("the text is not a duration (it has more than 100 bytes)")
+		if len(v) > longDuration {
+			return nil, fmt.Errorf("the text is not a duration (it has more than %d bytes)", longDuration)
 		}
 		d, err := strictyaml.ParseDuration(v)
 		if err != nil {

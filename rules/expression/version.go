@@ -4,22 +4,27 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
 // longVersion is the longest version that is compared, in bytes.
-const longVersion = 256
+const longVersion = 128
 
 // versionCompare is -1, 0 or 1 as the first version is before, equal to or
 // after the second in the order of docs/functions.md; nil when one is nil.
-func versionCompare(_ *State, a []any) (any, error) {
+func versionCompare(s *State, a []any) (any, error) {
+	if err := s.spend(2 + min(size(a[0])+size(a[1]), 2*longVersion)/2); err != nil {
+		return nil, err
+	}
+	var room [2][16]string // enough for most; it stays on the stack
 	var parts [2][]string
 	for i, v := range a {
 		switch v := v.(type) {
 		case nil:
 			return nil, nil
 		case string:
-			p, err := versionParts(v)
+			p, err := versionParts(room[i][:0], v)
 			if err != nil {
 				return nil, err
 			}
@@ -43,11 +48,11 @@ func part(parts []string, i int) string {
 	return ""
 }
 
-// versionParts are the numbers, without leading zeros, and the words, in lower
-// case, of a version. What stands before the first digit and after a + is left
+// versionParts appends the numbers, without leading zeros, and the words of a
+// version. What stands before the first digit and after a + is left
 // out, and so are zeros before a word and at the end, which makes 1.0 equal
 // 1.0.0 and keeps 1.0rc1 before both.
-func versionParts(text string) ([]string, error) {
+func versionParts(parts []string, text string) ([]string, error) {
 	if len(text) > longVersion {
 		return nil, fmt.Errorf("the text is no version (it has more than %d bytes)", longVersion)
 	}
@@ -56,7 +61,6 @@ func versionParts(text string) ([]string, error) {
 		return nil, errors.New("the text is no version (it has no digit)")
 	}
 	text, _, _ = strings.Cut(text[i:], "+")
-	var parts []string
 	for text != "" {
 		kind := isDigit
 		if !isDigit(rune(text[0])) {
@@ -76,7 +80,7 @@ func versionParts(text string) ([]string, error) {
 			parts = append(parts, cmp.Or(strings.TrimLeft(p, "0"), "0"))
 			continue
 		}
-		parts = append(dropZeros(parts), strings.ToLower(p))
+		parts = append(dropZeros(parts), p)
 	}
 	return dropZeros(parts), nil
 }
@@ -102,8 +106,28 @@ func comparePart(a, b string) int {
 			return c
 		}
 	}
-	return strings.Compare(a, b)
+	return compareFold(a, b)
 }
+
+// compareFold compares ASCII, upper and lower case alike.
+func compareFold(a, b string) int {
+	for i := range min(len(a), len(b)) {
+		if c := cmp.Compare(lowerByte(a[i]), lowerByte(b[i])); c != 0 {
+			return c
+		}
+	}
+	return cmp.Compare(len(a), len(b))
+}
+
+func lowerByte(c byte) byte {
+	if c >= 'A' && c <= 'Z' {
+		c += 'a' - 'A'
+	}
+	return c
+}
+
+// trials are the words of versions that come before the version itself.
+var trials = []string{"alpha", "beta", "dev", "pre", "preview", "rc", "snapshot"}
 
 const (
 	rankTrial = iota
@@ -113,14 +137,13 @@ const (
 )
 
 func partRank(p string) int {
-	switch p {
-	case "":
+	switch {
+	case p == "":
 		return rankEnd
-	case "alpha", "beta", "dev", "pre", "preview", "rc", "snapshot":
-		return rankTrial
-	}
-	if isDigit(rune(p[0])) {
+	case isDigit(rune(p[0])):
 		return rankNumber
+	case slices.ContainsFunc(trials, func(t string) bool { return compareFold(t, p) == 0 }):
+		return rankTrial
 	}
 	return rankWord
 }
