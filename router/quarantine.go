@@ -39,7 +39,7 @@ type confined struct {
 func (r *Router) match(setup *Setup, ev *rules.Event) []rules.Match {
 	matches := setup.Rules.Match(ev, r.slow.confined())
 	for i := range matches {
-		if m := &matches[i]; m.Overrun {
+		if m := &matches[i]; m.Overrun() {
 			r.overrun(setup, m)
 		}
 	}

@@ -485,7 +485,7 @@ func TestCostAtRandom(t *testing.T) { //nolint:paralleltest // it measures the p
 			var m []rules.Match
 			cpu, alloc := cost(func() { m = rs.Match(ev, nil) })
 			slowest = max(slowest, cpu)
-			if len(m) > 0 && m[0].Overrun {
+			if len(m) > 0 && m[0].Overrun() {
 				overruns++
 			}
 			if cpu > maxCPU && !testing.Short() || alloc > maxAlloc {

@@ -40,11 +40,9 @@ func (rs *Ruleset) match(event map[string]any, confined Confined) []Match {
 		ok, err := r.when.Test(s)
 		switch {
 		case err != nil:
-			matches = append(matches, Match{Rule: r, Err: fmt.Errorf("when: %w", err), Overrun: s.Overrun()})
+			matches = append(matches, Match{Rule: r, Err: fmt.Errorf("when: %w", err)})
 		case ok:
-			m := r.fire(s)
-			m.Overrun = s.Overrun()
-			matches = append(matches, m)
+			matches = append(matches, r.fire(s))
 		}
 	}
 	return matches

@@ -5,6 +5,8 @@ package rules
 
 import (
 	"encoding/json"
+	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -106,9 +108,6 @@ type Match struct {
 	KeyErr error
 	// Calls has one element for each step of do.
 	Calls []Call
-	// Overrun: Err, KeyErr or the Err of calls is that the rule would take more
-	// than it may.
-	Overrun bool
 
 	stateKey string
 }
@@ -126,6 +125,13 @@ type Call struct {
 	Constant bool
 	// Err says why if or with failed.
 	Err error
+}
+
+// Overrun tells whether Err, KeyErr or the Err of a call is that the rule would
+// take more than it may.
+func (m *Match) Overrun() bool {
+	over := func(err error) bool { return err != nil && errors.Is(err, expression.ErrSteps) }
+	return over(m.Err) || over(m.KeyErr) || slices.ContainsFunc(m.Calls, func(c Call) bool { return over(c.Err) })
 }
 
 // StateKey names the state of the match's rule and key in the store; "" when

@@ -214,7 +214,7 @@ func (t *template) appendWhole(dst []byte, s *expression.State) ([]byte, error) 
 }
 
 func (t *template) appendText(dst []byte, s *expression.State) ([]byte, error) {
-	var text []byte
+	text := make([]byte, 0, 64)
 	for _, p := range t.parts {
 		if p.prog == nil {
 			text = append(text, p.text...)
@@ -232,7 +232,7 @@ func (t *template) appendText(dst []byte, s *expression.State) ([]byte, error) {
 				t.where, p.prog.Text(), expression.TypeName(v))
 		}
 	}
-	dst, err := s.AppendJSON(dst, string(text))
+	dst, err := s.AppendQuoted(dst, text)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", t.where, err)
 	}

@@ -32,7 +32,7 @@ func (s *State) AppendJSON(dst []byte, v any) ([]byte, error) {
 		}
 		return appendFloat(dst, v), nil
 	case string:
-		return s.appendQuoted(dst, v)
+		return appendQuoted(s, dst, v)
 	case []any:
 		return s.appendList(dst, v)
 	case map[string]any:
@@ -61,7 +61,10 @@ func (s *State) pay(n int) error {
 	return s.spend(n)
 }
 
-func (s *State) appendQuoted(dst []byte, text string) ([]byte, error) {
+// AppendQuoted appends text as a JSON string on the steps that s has left.
+func (s *State) AppendQuoted(dst, text []byte) ([]byte, error) { return appendQuoted(s, dst, text) }
+
+func appendQuoted[T string | []byte](s *State, dst []byte, text T) ([]byte, error) {
 	if err := s.pay(len(text) / 16); err != nil {
 		return nil, err
 	}
@@ -98,7 +101,7 @@ func (s *State) appendMap(dst []byte, m map[string]any) ([]byte, error) {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		if dst, err = s.appendQuoted(dst, k); err != nil {
+		if dst, err = appendQuoted(s, dst, k); err != nil {
 			return nil, err
 		}
 		dst = append(dst, ':')
