@@ -1,7 +1,11 @@
 package expression_test
 
 import (
+	"fmt"
+	"strconv"
+	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -281,4 +285,74 @@ func TestConstantArguments(t *testing.T) {
 	if _, err := expression.NewCompiler("body").Compile(`changed("status", body.snapshots)`); err != nil {
 		t.Error(err)
 	}
+}
+
+// FuzzVersions: the order is one: it can be turned round, and what is not after
+// the second is not after what the second is not after.
+func FuzzVersions(f *testing.F) {
+	f.Add("1.0", "1.0.0", "1.0-rc1")
+	f.Add("15.2(4)M3", "15.2(4a)", "15.2(10)")
+	f.Add("0a0b", "00.0", "1+x")
+	f.Fuzz(func(t *testing.T, a, b, c string) {
+		compare := func(x, y string) int64 {
+			v, err := value(t, `versionCompare(event.data[0], event.data[1])`, []any{x, y})
+			if err != nil {
+				t.Skip()
+			}
+			return v.(int64)
+		}
+		ab, bc, ac := compare(a, b), compare(b, c), compare(a, c)
+		if ab != -compare(b, a) || compare(a, a) != 0 {
+			t.Errorf("%q, %q: %d and %d", a, b, ab, compare(b, a))
+		}
+		if ab <= 0 && bc <= 0 && ac > 0 || ab == 0 && ac != bc {
+			t.Errorf("%q, %q, %q: %d, %d, %d", a, b, c, ab, bc, ac)
+		}
+	})
+}
+
+// FuzzGlob: a pattern is refused or compiles, and one in which every character
+// is escaped fits its own text alone.
+func FuzzGlob(f *testing.F) {
+	f.Add("sw-*.ams?", "x")
+	f.Add(`[a-c]{x,\*}`, "[")
+	f.Add("ü{,}[!]]", "ü")
+	f.Fuzz(func(t *testing.T, pattern, text string) {
+		if !utf8.ValidString(text) || len(text) > 1000 || strings.ContainsRune(text, '\uFEFF') {
+			t.Skip()
+		}
+		if _, err := expression.NewCompiler("event").Compile("glob(" + strconv.Quote(pattern) + ", event.data)"); err != nil {
+			t.Log(err)
+		}
+		var escaped strings.Builder
+		for _, r := range text {
+			escaped.WriteString(`\` + string(r))
+		}
+		for other, want := range map[string]bool{text: true, text + "x": false, "x" + text: false} {
+			c := expression.NewCompiler("event")
+			p, err := c.Compile("glob(" + quote(escaped.String()) + ", event.data)")
+			if err != nil {
+				t.Skip(err) // too long, or no text of an expression
+			}
+			s := c.NewState()
+			s.Reset(map[string]any{"data": other})
+			if got, err := p.Eval(s); got != want || err != nil {
+				t.Errorf("glob(%q, %q) is %v, %v", escaped.String(), other, got, err)
+			}
+		}
+	})
+}
+
+// quote writes a text as a string of expressions.
+func quote(text string) string {
+	var out strings.Builder
+	out.WriteByte('"')
+	for _, r := range text {
+		if r < ' ' || r == '"' || r == '\\' || r > '~' {
+			fmt.Fprintf(&out, `\U%08x`, r)
+			continue
+		}
+		out.WriteRune(r)
+	}
+	return out.String() + `"`
 }
