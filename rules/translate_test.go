@@ -137,6 +137,10 @@ func TestRequestsThatCannotBeTranslated(t *testing.T) {
 		"no list":          {rules.Translation{Type: `"t"`, Each: "body.list"}, "{}", "each: it yields nil, not a list"},
 		"too many":         {rules.Translation{Type: `"t"`, Each: "body"}, "[1,2,3]", "each: there are more items than a request may have"},
 		"the second item":  {rules.Translation{Type: "item", Each: "body"}, `["a", {}]`, "event.type of item 1: it yields a map, not text"},
+		"one budget": {
+			rules.Translation{Type: `"t"`, Each: "body", ID: `string(count(1..800, count(1..800, # > 0) > 0))`}, `[1,2]`,
+			"event.id of item 1: more than 1000000 steps are taken (look at fewer elements or shorter texts)",
+		},
 		"the second event": {rules.Translation{Type: "item", Each: "body"}, `["a", "\u0000"]`, "event.type of item 1: attribute type has characters that no attribute may have"},
 	} {
 		evs, err := translator(t, tc.tr).Events(rules.Request{Body: []byte(tc.body)}, rules.Limits{}, 2)

@@ -10,11 +10,14 @@ import (
 
 // The snapshots of an object before and after its change, as NetBox and
 // Nautobot send them in the body of a webhook.
-var (
-	snapshotsPath = []step{{name: "data"}, {name: "snapshots"}}
-	beforeName    = "prechange"
-	afterName     = "postchange"
+const (
+	eventName  = "event"
+	beforeName = "prechange"
+	afterName  = "postchange"
 )
+
+// snapshotsPath is where they are in an event.
+var snapshotsPath = []step{{name: "data"}, {name: "snapshots"}}
 
 // changeFunction finds the tests of what a change did.
 func changeFunction(name string) (function, bool) {
@@ -40,7 +43,7 @@ func bindChange(u *unit, n *ast.BuiltinNode) (builtin, error) {
 	}
 	snapshots := func(_ *State, a []any) any { return a[own] }
 	if len(n.Arguments) == own {
-		root := slices.Index(u.c.names, "event")
+		root := slices.Index(u.c.names, eventName)
 		if root < 0 {
 			return nil, u.fail(n, `%s looks at event.data.snapshots, and there is no event here (name the snapshots last: body.snapshots)`, n.Name)
 		}
@@ -103,37 +106,4 @@ func at(v any, path []string) any {
 		v, _ = element(list, i)
 	}
 	return v
-}
-
-// changeNote shows what changed and became saw, which their text does not name:
-// ` (prechange.status is "active", postchange.status is "active")`. It is empty
-// for any other node.
-func (e *explainer) changeNote(n ast.Node) string {
-	b, ok := n.(*ast.BuiltinNode)
-	if !ok || b.Name != "changed" && b.Name != "became" {
-		return ""
-	}
-	path, err := e.unit.changePath(b)
-	if err != nil {
-		return ""
-	}
-	var both any
-	if own := map[string]int{"changed": 1, "became": 2}[b.Name]; len(b.Arguments) > own {
-		if both, err = e.eval(b.Arguments[own]); err != nil {
-			return ""
-		}
-	} else {
-		sl := slot{slices.Index(e.unit.c.names, "event"), snapshotsPath}
-		both, _ = sl.lookup(e.roots)
-	}
-	var seen []string
-	for _, side := range []string{beforeName, afterName} {
-		snapshot := member(both, side)
-		if snapshot == nil {
-			seen = append(seen, side+" is missing")
-			continue
-		}
-		seen = append(seen, side+"."+strings.Join(path, ".")+" is "+Show(at(snapshot, path)))
-	}
-	return " (" + strings.Join(seen, ", ") + ")"
 }

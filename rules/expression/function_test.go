@@ -236,9 +236,30 @@ func TestChanges(t *testing.T) {
 			}
 		}
 	}
-	why, err := expression.WhyFalse(`became("status", "active")`, []string{"event"}, map[string]any{"data": data(nil, was)})
-	if want := `became("status", "active") is false (prechange is missing, postchange.status is "planned")`; why != want || err != nil {
-		t.Errorf("%s, %v", why, err)
+}
+
+// TestFunctionsExplained: a reason shows what a test looked at.
+func TestFunctionsExplained(t *testing.T) {
+	t.Parallel()
+	ev := map[string]any{"time": "2026-03-06T12:00:00Z", "data": map[string]any{
+		"ip": "192.0.2.1", "version": "15.2", "hosts": []any{"a"},
+		"snapshots": map[string]any{"postchange": map[string]any{"status": "planned"}},
+		"other":     map[string]any{"prechange": map[string]any{"a": int64(1)}, "postchange": map[string]any{}},
+	}}
+	for text, want := range map[string]string{
+		`became("status", "active")`:                   `became("status", "active") is false (prechange is missing, postchange.status is "planned")`,
+		`became("a", 1, event.data.other)`:             `became("a", 1, event.data.other) is false (prechange.a is 1, postchange.a is null)`,
+		`inCIDR(event.data.ip, "10.0.0.0/8")`:          `inCIDR(event.data.ip, "10.0.0.0/8") is false (event.data.ip is "192.0.2.1")`,
+		`isPrivate(event.data.nope)`:                   `isPrivate(event.data.nope) is false (event.data.nope is missing)`,
+		`versionCompare(event.data.version, "15") < 0`: `versionCompare(event.data.version, "15") < 0 is false: versionCompare(event.data.version, "15") is 1 (event.data.version is "15.2")`,
+		`between(timeOfDay(event.time, "UTC"), "22:00", "06:00")`: `between(timeOfDay(event.time, "UTC"), "22:00", "06:00") is false ` +
+			`(timeOfDay(event.time, "UTC") is "12:00" (event.time is "2026-03-06T12:00:00Z"))`,
+		`any(event.data.hosts, glob("b*", #))`: `any(event.data.hosts, glob("b*", #)) is false: event.data.hosts is ["a"]`,
+		`len(event.data.hosts) > 1`:            `len(event.data.hosts) > 1 is false: len(event.data.hosts) is 1`,
+	} {
+		if why, err := expression.WhyFalse(text, []string{"event"}, ev); why != want || err != nil {
+			t.Errorf("%s, %v", why, err)
+		}
 	}
 }
 

@@ -75,7 +75,7 @@ func (p *pattern) match(s *State, text string) (bool, error) {
 }
 
 // patternRate is how many instructions on a byte a step pays.
-const patternRate = 24
+const patternRate = 16
 
 func (u *unit) matches(n *ast.BinaryNode) (code, error) {
 	text, ok := n.Right.(*ast.StringNode)
