@@ -13,7 +13,7 @@ import (
 // MaxPattern is the largest program of a pattern (matches, glob), in
 // instructions; a character is about one, and a repetition repeats those of what
 // it repeats.
-const MaxPattern = 2000
+const MaxPattern = 20_000
 
 // pattern is a regular expression and its price.
 type pattern struct {
@@ -68,7 +68,7 @@ func instructions(re *syntax.Regexp) int {
 
 // match pays for the worst that a text of this length can do and matches it.
 func (p *pattern) match(s *State, text string) (bool, error) {
-	if err := s.spend(1 + len(text)/4 + len(text)*p.insts/patternRate); err != nil {
+	if err := s.spend(1 + len(text)/4 + (1+len(text))*p.insts/patternRate); err != nil {
 		return false, err
 	}
 	return p.re.MatchString(text), nil
