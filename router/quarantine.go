@@ -1,6 +1,7 @@
 package router
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -59,7 +60,7 @@ func (r *Router) overrun(setup *Setup, m *rules.Match) {
 		r.log.Warn("rule is in quarantine: it takes too many steps of an event", "rule", m.Rule.Name, "until", until)
 	}
 	note := func(err *error) {
-		if *err != nil {
+		if errors.Is(*err, rules.ErrOverrun) {
 			*err = fmt.Errorf("%w; the rule is in quarantine until %s", *err, stamp(until))
 		}
 	}

@@ -22,6 +22,10 @@ const (
 	ConfinedSteps = MaxSteps / 20
 )
 
+// ErrOverrun is, by errors.Is, the error of an expression that would take more
+// than its rule has left.
+var ErrOverrun = expression.ErrSteps
+
 // Confined names the rules that may take only ConfinedSteps of an event,
 // because they took too much of another. It must not be changed.
 type Confined map[string]struct{}

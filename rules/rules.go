@@ -127,10 +127,9 @@ type Call struct {
 	Err error
 }
 
-// Overrun tells whether Err, KeyErr or the Err of a call is that the rule would
-// take more than it may.
+// Overrun tells whether Err, KeyErr or the Err of a call is an ErrOverrun.
 func (m *Match) Overrun() bool {
-	over := func(err error) bool { return err != nil && errors.Is(err, expression.ErrSteps) }
+	over := func(err error) bool { return err != nil && errors.Is(err, ErrOverrun) }
 	return over(m.Err) || over(m.KeyErr) || slices.ContainsFunc(m.Calls, func(c Call) bool { return over(c.Err) })
 }
 
