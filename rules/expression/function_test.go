@@ -308,6 +308,41 @@ func TestConstantArguments(t *testing.T) {
 	}
 }
 
+// TestStepsOfMaps: comparing maps takes the same steps whatever the order in
+// which their members are visited.
+func TestStepsOfMaps(t *testing.T) {
+	t.Parallel()
+	a, b := map[string]any{}, map[string]any{}
+	for i := range 20 {
+		a[fmt.Sprint(i)], b[fmt.Sprint(i)] = make([]any, 40), make([]any, 40)
+	}
+	b["7"] = "x" // they differ in one
+	c := expression.NewCompiler("a", "b")
+	p, err := c.Compile("a == b")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := c.NewState()
+	steps := func() int {
+		for n := 1; ; n++ {
+			s.Reset(a, b)
+			s.Allow(n)
+			if same, err := p.Eval(s); err == nil {
+				if same != false {
+					t.Fatal("they are not the same")
+				}
+				return n
+			}
+		}
+	}
+	want := steps()
+	for range 50 {
+		if got := steps(); got != want {
+			t.Fatalf("%d steps, before %d", got, want)
+		}
+	}
+}
+
 // FuzzVersions: the order is one: it can be turned round, and what is not after
 // the second is not after what the second is not after.
 func FuzzVersions(f *testing.F) {

@@ -79,21 +79,34 @@ func equal(s *State, a, b any) (bool, error) {
 		if !ok || len(a) != len(y) {
 			return false, nil
 		}
-		if err := s.spend(len(a)); err != nil {
-			return false, err
-		}
-		for k, v := range a {
-			w, ok := y[k]
-			if err := s.scan(len(k), 32); !ok || err != nil {
-				return false, err
-			}
-			if same, err := equal(s, v, w); !same || err != nil {
-				return false, err
-			}
-		}
-		return true, nil
+		return equalMaps(s, a, y)
 	}
 	return false, nil
+}
+
+// equalMaps compares maps of the same length. It looks at all members even when
+// one differs: their order is random, and the steps must not be.
+func equalMaps(s *State, a, b map[string]any) (bool, error) {
+	if err := s.spend(len(a)); err != nil {
+		return false, err
+	}
+	same := true
+	for k, v := range a {
+		if err := s.scan(len(k), 32); err != nil {
+			return false, err
+		}
+		w, ok := b[k]
+		if !ok {
+			same = false
+			continue
+		}
+		alike, err := equal(s, v, w)
+		if err != nil {
+			return false, err
+		}
+		same = same && alike
+	}
+	return same, nil
 }
 
 // compare orders two numbers or two strings; ok is false for anything else.
