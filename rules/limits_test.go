@@ -41,6 +41,15 @@ func cost(f func()) (cpu time.Duration, alloc uint64) {
 	return used(&end) - used(&start), after.TotalAlloc - before.TotalAlloc
 }
 
+// exact skips a test under the race detector, which is used with -short and
+// changes both time and memory.
+func exact(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("it measures")
+	}
+}
+
 // check fails the test when a rule on an event takes more than it may.
 func check(t *testing.T, rs *rules.Ruleset, ev *rules.Event) {
 	t.Helper()
@@ -52,8 +61,7 @@ func check(t *testing.T, rs *rules.Ruleset, ev *rules.Event) {
 		outcome = outcomeOf(&m[i])
 	}
 	t.Logf("%8s %6.1f MiB %s", cpu.Round(time.Millisecond/10), float64(alloc)/(1<<20), outcome)
-	// Under the race detector, which is used with -short, time means nothing.
-	if cpu > maxCPU && !testing.Short() {
+	if cpu > maxCPU {
 		t.Errorf("takes %s", cpu)
 	}
 	if alloc > maxAlloc {
@@ -134,6 +142,7 @@ func lets(n int, first, body string) string {
 
 // TestCostByHand: conditions made to be expensive, on events made for them.
 func TestCostByHand(t *testing.T) { //nolint:paralleltest // it measures the process
+	exact(t)
 	nums := "[" + strings.Join(times(500_000, "0"), ",") + "]"
 	unique := make([]int, 100_000)
 	for i := range unique {
@@ -294,6 +303,7 @@ func trees(n int) string {
 // TestCostOfRule: a rule has one budget for all its expressions, however many
 // they are.
 func TestCostOfRule(t *testing.T) { //nolint:paralleltest // it measures the process
+	exact(t)
 	nums := "[" + strings.Join(times(500_000, "0"), ",") + "]"
 	tail := ""
 	for i := range 300 {
@@ -469,6 +479,7 @@ func randomEvent(t *testing.T, r *rand.Rand) *rules.Event {
 // TestCostAtRandom: so do random conditions on random events, of which a good
 // part must be expensive for this to mean anything.
 func TestCostAtRandom(t *testing.T) { //nolint:paralleltest // it measures the process
+	exact(t)
 	const events, conditions = 6, 50
 	overruns, compiled := 0, 0
 	var slowest time.Duration
@@ -493,7 +504,7 @@ func TestCostAtRandom(t *testing.T) { //nolint:paralleltest // it measures the p
 			if len(m) > 0 && m[0].Overrun() {
 				overruns++
 			}
-			if cpu > maxCPU && !testing.Short() || alloc > maxAlloc {
+			if cpu > maxCPU || alloc > maxAlloc {
 				t.Errorf("seed %d: %s and %d MiB for\n%s", seed, cpu, alloc>>20, when)
 			}
 		}
