@@ -104,7 +104,7 @@ func (b *bench) batch(evs ...*rules.Event) []*pending {
 	left := &countdown{n: len(evs), done: make(chan struct{})}
 	for _, ev := range evs {
 		p := &pending{from: fromEvents, ev: ev, setup: b.r.setup.Load(), left: left}
-		p.matches = p.setup.Rules.Match(ev, nil)
+		p.matches = p.setup.Rules.Match(ev)
 		out = append(out, p)
 	}
 	return out

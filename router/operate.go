@@ -108,7 +108,7 @@ func (r *Router) evaluateAgain(ctx context.Context, d *store.Delivery, c *store.
 		return err
 	}
 	p := &pending{ev: ev, setup: r.setup.Load()}
-	p.matches = p.setup.Rules.Match(ev, nil)
+	p.matches = p.setup.Rules.Match(ev)
 	r.validate(p)
 	m := matchOf(p.matches, d.Rule)
 	switch {
@@ -185,7 +185,7 @@ func (r *Router) expansion(ctx context.Context, d *store.Delivery) ([]store.Deli
 		held[v.Rule] = v.Verdict == VerdictHeld
 	}
 	t := &store.Txn{Event: *se}
-	matches := rs.Match(ev, nil)
+	matches := rs.Match(ev)
 	for i := range matches {
 		m := &matches[i]
 		if !held[m.Rule.Name] || m.Err != nil || m.KeyErr != nil {

@@ -38,7 +38,7 @@ type confined struct {
 
 // match matches an event; rules that take too much of it go into quarantine.
 func (r *Router) match(setup *Setup, ev *rules.Event) []rules.Match {
-	matches := setup.Rules.Match(ev, r.slow.confined())
+	matches := setup.Rules.MatchConfined(ev, r.slow.confined())
 	for i := range matches {
 		if m := &matches[i]; m.Overrun() {
 			r.overrun(setup, m)

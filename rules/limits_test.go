@@ -55,7 +55,7 @@ func check(t *testing.T, rs *rules.Ruleset, ev *rules.Event) {
 	t.Helper()
 	ev.Value() // making it is not the rule's work
 	var m []rules.Match
-	cpu, alloc := cost(func() { m = rs.Match(ev, nil) })
+	cpu, alloc := cost(func() { m = rs.Match(ev) })
 	outcome := "false"
 	for i := range m {
 		outcome = outcomeOf(&m[i])
@@ -499,7 +499,7 @@ func TestCostAtRandom(t *testing.T) { //nolint:paralleltest // it measures the p
 			}
 			compiled++
 			var m []rules.Match
-			cpu, alloc := cost(func() { m = rs.Match(ev, nil) })
+			cpu, alloc := cost(func() { m = rs.Match(ev) })
 			slowest = max(slowest, cpu)
 			if len(m) > 0 && m[0].Overrun() {
 				overruns++

@@ -31,9 +31,13 @@ var ErrOverrun = expression.ErrSteps
 type Confined map[string]struct{}
 
 // Match returns one Match for each rule whose when is true or failed, in file
-// order. The rules of one Ruleset share what they read of the event. None is
-// confined with nil.
-func (rs *Ruleset) Match(ev *Event, confined Confined) []Match { return rs.match(ev.Value(), confined) }
+// order. The rules of one Ruleset share what they read of the event.
+func (rs *Ruleset) Match(ev *Event) []Match { return rs.match(ev.Value(), nil) }
+
+// MatchConfined is Match with some rules confined; nil: none.
+func (rs *Ruleset) MatchConfined(ev *Event, confined Confined) []Match {
+	return rs.match(ev.Value(), confined)
+}
 
 func (rs *Ruleset) match(event map[string]any, confined Confined) []Match {
 	s := rs.state(event)

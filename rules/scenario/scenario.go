@@ -166,7 +166,7 @@ func (w *world) accept(ev *rules.Event, now time.Time) []Expect {
 	if w.opt.Dedup > 0 {
 		w.seen[id] = now.Add(w.opt.Dedup)
 	}
-	for _, m := range w.rs.Match(ev, nil) {
+	for _, m := range w.rs.Match(ev) {
 		w.cov.reach(m.Rule.Name, -1)
 		switch {
 		case m.Err != nil:
