@@ -61,7 +61,7 @@ func (r *Router) Accept(ctx context.Context, from Origin, evs []*rules.Event, st
 	for i, ev := range evs {
 		p := &batch[i]
 		p.from, p.ev, p.setup, p.left = from, ev, setup, left
-		p.matches = setup.Rules.Match(ev)
+		p.matches = r.match(setup, ev)
 		r.validate(p)
 		ev.Digest() // computed once, here and not in the one goroutine that commits
 		if i == len(evs)-1 {

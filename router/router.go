@@ -127,6 +127,7 @@ type Router struct {
 	commits *committer
 	settles *settler
 	health  health
+	slow    quarantine
 
 	accepting atomic.Bool
 	kick      chan struct{} // something changed for the dispatcher
@@ -146,6 +147,7 @@ func New(cfg Config) (*Router, error) {
 	}
 	cfg = cfg.withDefaults()
 	r := &Router{
+		slow:    quarantine{now: cfg.Now},
 		cfg:     cfg,
 		log:     cfg.Log,
 		metrics: cfg.Metrics,
@@ -158,6 +160,7 @@ func New(cfg Config) (*Router, error) {
 	r.setup.Store(&cfg.Setup)
 	r.commits = newCommitter(r)
 	r.settles = newSettler(r)
+	r.metrics.quarantined.Store(&r.slow)
 	r.health.set(reasonStarting, "starting")
 	return r, nil
 }
@@ -309,6 +312,7 @@ func (r *Router) Reload(ctx context.Context, s Setup) error {
 		return fmt.Errorf("store the revision: %w", err)
 	}
 	r.setup.Store(&s)
+	r.slow.clear()
 	r.mu.Lock()
 	clear(r.resting) // perhaps they are mended now
 	r.mu.Unlock()

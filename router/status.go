@@ -24,11 +24,14 @@ type Readiness struct {
 	// Actions and Sources are the broken ones.
 	Actions []Broken `json:"actions"`
 	Sources []Broken `json:"sources"`
+	// Rules are those in quarantine because they took too much of an event; they
+	// do not make the router unready.
+	Rules []Broken `json:"rules"`
 	// DryRun: events are accepted and recorded, nothing is run.
 	DryRun bool `json:"dry_run"`
 }
 
-// Broken is an action or a source that does not work now, and why.
+// Broken is an action, a source or a rule that does not work now, and why.
 type Broken struct {
 	Name   string `json:"name"`
 	Reason string `json:"reason"`

@@ -77,6 +77,58 @@ func TestDocsTests(t *testing.T) {
 	}
 }
 
+// TestFunctionExamples: every example of the page of functions has the result
+// that stands beside it, and there is one of every function.
+func TestFunctionExamples(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../docs/functions.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := regexp.MustCompile("(?ms)^```json\n(.*?)^```$").FindSubmatch(page)
+	ev, err := rules.ParseEvent(text[1], rules.Limits{Depth: 64})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := regexp.MustCompile("(?m)^\\| `(.+?)` \\| `(.+?)` \\|").FindAllSubmatch(page, -1)
+	shown := map[string]bool{}
+	for _, row := range rows {
+		example, want := string(row[1]), string(row[2])
+		for _, name := range regexp.MustCompile(`\w+\(`).FindAllString(example, -1) {
+			shown[strings.TrimSuffix(name, "(")] = true
+		}
+		if got := evaluate(t, example, ev); got != evaluate(t, want, ev) {
+			t.Errorf("%s is %s, the page says %s", example, got, want)
+		}
+	}
+	for _, f := range expression.Functions() {
+		if !shown[f] {
+			t.Errorf("function %s has no example", f)
+		}
+	}
+}
+
+// evaluate is the type and the JSON of an expression's value.
+func evaluate(t *testing.T, text string, ev *rules.Event) string {
+	t.Helper()
+	c := expression.NewCompiler("event")
+	p, err := c.Compile(text)
+	if err != nil {
+		t.Fatalf("%s: %v", text, err)
+	}
+	s := c.NewState()
+	s.Reset(ev.Value())
+	v, err := p.Eval(s)
+	if err != nil {
+		t.Fatalf("%s: %v", text, err)
+	}
+	out, err := expression.AppendJSON(nil, v)
+	if err != nil {
+		t.Fatalf("%s: %v", text, err)
+	}
+	return expression.TypeName(v) + " " + string(out)
+}
+
 // TestDocsExample: the first rule of the page makes of the event below it what
 // the page says.
 func TestDocsExample(t *testing.T) {

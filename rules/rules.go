@@ -5,6 +5,8 @@ package rules
 
 import (
 	"encoding/json"
+	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -140,6 +142,12 @@ type Call struct {
 	Constant bool
 	// Err says why if or with failed.
 	Err error
+}
+
+// Overrun tells whether Err, KeyErr or the Err of a call is an ErrOverrun.
+func (m *Match) Overrun() bool {
+	over := func(err error) bool { return err != nil && errors.Is(err, ErrOverrun) }
+	return over(m.Err) || over(m.KeyErr) || slices.ContainsFunc(m.Calls, func(c Call) bool { return over(c.Err) })
 }
 
 // StateKey names the state of the match's rule and key in the store; "" when

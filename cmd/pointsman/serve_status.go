@@ -23,6 +23,7 @@ func (s *server) Ready() router.Readiness {
 		OK: len(h.Reasons) == 0, Reasons: append([]string{}, h.Reasons...),
 		DryRun:     s.dryRun,
 		Durability: []string{}, Actions: []router.Broken{}, Sources: []router.Broken{},
+		Rules: append([]router.Broken{}, h.Rules...),
 	}
 	for _, f := range h.Shortfalls {
 		r.Durability = append(r.Durability, f.Setting+" is "+f.Value+", want "+f.Want)

@@ -289,7 +289,7 @@ func TestHealth(t *testing.T) {
 	f.Readiness.Actions = []router.Broken{{Name: "port", Reason: "exits at once"}}
 	resp, body := call(t, serve(t, f, nil), request{path: "/readyz", header: map[string]string{"Authorization": "-"}})
 	want := `{"ready":true,"reasons":[],"durability":["appendfsync is everysec"],` +
-		`"actions":[{"name":"port","reason":"exits at once"}],"sources":[],"dry_run":false}`
+		`"actions":[{"name":"port","reason":"exits at once"}],"sources":[],"rules":[],"dry_run":false}`
 	if resp.StatusCode != 200 || strings.TrimSpace(string(body)) != want {
 		t.Errorf("readyz %d %s", resp.StatusCode, body)
 	}
