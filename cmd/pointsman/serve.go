@@ -163,7 +163,7 @@ func (s *server) run(ctx context.Context) error {
 
 // load reads rules and asks plugins, and makes the host run what is configured.
 func (s *server) load(ctx context.Context) (router.Setup, error) {
-	l, err := load(ctx, s.cfg, s.host, true)
+	l, err := load(ctx, s.cfg, s.host, true, nil)
 	if err != nil {
 		return router.Setup{}, err
 	}
@@ -207,7 +207,7 @@ func (s *server) tryReload(ctx context.Context) error {
 	if key := needsRestart(s.cfg, cfg); key != "" {
 		return fmt.Errorf("%s changed: that needs a restart", key)
 	}
-	l, err := load(ctx, cfg, s.host, true)
+	l, err := load(ctx, cfg, s.host, true, nil)
 	if err != nil {
 		return err
 	}

@@ -522,7 +522,11 @@ func (c *Conditions) Form() string {
 
 // text is the part of the source that a condition is about.
 func (c *Conditions) text(cond *Cond) string {
-	source := cut(c.unit.source(cond.node), 120)
+	source := c.unit.source(cond.node)
+	if strings.ContainsRune(source, '\n') {
+		source = strings.Join(strings.Fields(source), " ")
+	}
+	source = cut(source, 120)
 	if cond.not {
 		return "not (" + source + ")"
 	}
@@ -534,4 +538,19 @@ func (c *Conditions) offset(cond *Cond) int {
 	from, to := 1<<30, -1
 	extent(cond.node, &from, &to)
 	return byteOffset(c.unit.text, from)
+}
+
+// Sum lists the terms that the text adds up: a alone, or a, b and c of a + b + c.
+func (c *Conditions) Sum() []Term {
+	c.vars = nil
+	var terms []Term
+	n := c.root
+	for {
+		b, ok := n.(*ast.BinaryNode)
+		if !ok || b.Operator != "+" {
+			return append(terms, c.term(n))
+		}
+		terms = append(terms, c.term(b.Right))
+		n = b.Left
+	}
 }

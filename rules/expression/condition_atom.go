@@ -416,3 +416,31 @@ func longestLiteral(re *syntax.Regexp) string {
 	}
 	return ""
 }
+
+// ValuesOf returns the values of which the term has one whenever the condition
+// holds; false when there is no such list. It may have values twice.
+func (c *Cond) ValuesOf(t Term) ([]any, bool) {
+	switch c.Kind {
+	case Never:
+		return nil, true
+	case Is:
+		return c.Atom.Values, c.Atom.Op == Equal && !c.Atom.Not && c.Atom.Term.key == t.key
+	case All:
+		for _, p := range c.Parts {
+			if values, ok := p.ValuesOf(t); ok {
+				return values, true
+			}
+		}
+	case One:
+		var all []any
+		for _, p := range c.Parts {
+			values, ok := p.ValuesOf(t)
+			if !ok {
+				return nil, false
+			}
+			all = append(all, values...)
+		}
+		return all, true
+	}
+	return nil, false
+}
