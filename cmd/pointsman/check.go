@@ -36,9 +36,9 @@ func (a *app) checkCmd() *cobra.Command {
 type finding struct {
 	Severity string `json:"severity"`
 	// File, Line and Col are empty for what has no place in a file.
-	File    string `json:"file"`
-	Line    int    `json:"line"`
-	Col     int    `json:"col"`
+	File string `json:"file"`
+	Line int    `json:"line"`
+	Col  int    `json:"col"`
 	// Code is a stable word for the kind of finding: "invalid" for an error.
 	Code    string `json:"code"`
 	Message string `json:"message"`
