@@ -2,6 +2,8 @@ package rules_test
 
 import (
 	"fmt"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -228,5 +230,45 @@ func BenchmarkLint(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// TestLintOfDocs: what docs/rules.md shows as an example of a warning is one, and
+// every kind of warning that a single rule can have is shown.
+func TestLintOfDocs(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../docs/rules.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(page), "\n## Warnings\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	shown := map[string]bool{}
+	for _, row := range regexp.MustCompile("(?m)^\\| `([a-z-]+)` \\| (.*?) \\|").FindAllStringSubmatch(section, -1) {
+		code, example := row[1], row[2]
+		shown[code] = true
+		if !strings.HasPrefix(example, "`") {
+			continue // words
+		}
+		rule := strings.Trim(example, "`")
+		// A flow mapping would end within an expression that has a comma or a bracket.
+		keys := regexp.MustCompile(`, (once|do): `).ReplaceAllString(rule, "\n    $1: ")
+		for name, text := range map[string]string{"when": `event.type == "a"`, "do": "[{action: log}]"} {
+			if !strings.Contains("\n    "+keys, "\n    "+name+": ") {
+				keys += "\n    " + name + ": " + text
+			}
+		}
+		got := lint(t, "rules:\n  - name: r\n    "+keys+"\n")
+		if len(got) != 1 || !strings.Contains(got[0], " "+code+" ") {
+			t.Errorf("%s is to show %s: %q", rule, code, got)
+		}
+	}
+	for _, code := range []string{
+		"never-true", "dead-branch", "always-true", "constant-condition", "unindexed", "same-rule", "unused-key", "constant-key",
+		"useless-once", "literal-secret", "may-loop",
+	} {
+		if !shown[code] {
+			t.Errorf("docs/rules.md does not show %s", code)
+		}
 	}
 }

@@ -269,8 +269,15 @@ func neighbourhood() []any {
 	return []any{
 		nil, true, false, int64(0), int64(1), int64(2), int64(3), 0.5, 1.0, 1.5, 1.7, 2.0,
 		"", "a", "ab", "abb", "b", "ba", "aa", "c", "xab",
-		[]any{}, []any{"a"}, []any{int64(1)}, []any{"ab", "b"}, []any{nil},
-		map[string]any{"k": "a"}, map[string]any{"k": int64(1)}, map[string]any{"a": true}, map[string]any{"k": nil},
+		[]any{},
+		[]any{"a"},
+		[]any{int64(1)},
+		[]any{"ab", "b"},
+		[]any{nil},
+		map[string]any{"k": "a"},
+		map[string]any{"k": int64(1)},
+		map[string]any{"a": true},
+		map[string]any{"k": nil},
 	}
 }
 
@@ -379,4 +386,48 @@ func BenchmarkConditions(b *testing.B) {
 			b.Fatal("wrong")
 		}
 	}
+}
+
+// FuzzConditions: whatever compiles can be weighed, and the answers are sound
+// for a few events.
+func FuzzConditions(f *testing.F) {
+	for _, text := range []string{
+		`event.type == "a" and event.data.x in ["a", 1, nil] or event.data.y[0] < 3`,
+		`let a = event.data; (a.x ?? 3) > 2 ? a.y matches "^a+b" : any(a.y, # in [1]) and not ("k" in a.x)`,
+		`if event.data.x startsWith "a" { event.data.x < "b" } else { type(event.data.x) == "map" } || 1 < event.data.y < 2`,
+		`!(event.data.x[1:] == nil && len(event.data["odd name"]) not in 1..3)`,
+	} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		compiler := expression.NewCompiler("event")
+		p, err := compiler.Compile(text)
+		if err != nil {
+			return
+		}
+		c, err := expression.ConditionsOf(text, "event")
+		if err != nil {
+			t.Fatal(err)
+		}
+		dead, can, anchors := c.Dead(attributes), c.CanBeFalse(attributes), c.When(true).Anchors()
+		if c.Form() == "" || len(c.Sum()) == 0 {
+			t.Fatal("no form or no terms")
+		}
+		whole := len(dead) > 0 && dead[0].Whole
+		s := compiler.NewState()
+		for i, v := range neighbourhood() {
+			event := map[string]any{"type": "a", "data": map[string]any{"x": v, "y": neighbourhood()[(i*7)%len(neighbourhood())]}}
+			s.Reset(event)
+			got, err := p.Test(s)
+			switch {
+			case err != nil:
+			case got && whole:
+				t.Fatalf("true of %v: %s", event, dead[0].Why)
+			case !got && !can:
+				t.Fatalf("false of %v", event)
+			case got && anchors != nil && !reached(anchors, event):
+				t.Fatalf("no anchor holds of %v", event)
+			}
+		}
+	})
 }
