@@ -29,6 +29,7 @@ func rulesSchema(t *testing.T) []byte {
 func TestSchemaIsThatOfTheReader(t *testing.T) {
 	t.Parallel()
 	schematest.Compare(t, schematest.Config{
+		Where:  "rules/schema.go",
 		Schema: rulesSchema(t), Read: readRules, Open: []string{"rules[].do[].with"},
 	})
 }

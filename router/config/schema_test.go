@@ -43,6 +43,7 @@ func readConfig(t *testing.T) func([]byte) error {
 func TestSchemaIsThatOfTheReader(t *testing.T) {
 	t.Parallel()
 	schematest.Compare(t, schematest.Config{
+		Where:  "router/config/schema.go, a key of a source in sourceFields or everySource of router/config/schema_sources.go",
 		Schema: configSchema(t), Read: readConfig(t), Open: []string{"actions[].settings"},
 		// For senders without a header of their own.
 		Refused: []string{"auth.token"},

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -430,4 +431,57 @@ func FuzzConditions(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestConditionsAreBounded: the longest texts are weighed in no time worth
+// speaking of.
+func TestConditionsAreBounded(t *testing.T) {
+	t.Parallel()
+	join := func(n int, sep, format string) string {
+		parts := make([]string, n)
+		for i := range parts {
+			parts[i] = strings.ReplaceAll(format, "?", fmt.Sprint(i))
+		}
+		return strings.Join(parts, sep)
+	}
+	doubled := "let a0 = event.x == 1; "
+	for i := range 60 {
+		doubled += fmt.Sprintf("let a%d = a%d and a%d; ", i+1, i, i)
+	}
+	nested, question := "event.x == 1", "event.x"
+	for i := range 50 {
+		if i < 25 {
+			question = fmt.Sprintf("((%s) ? event.x == %d : event.y == %d)", question, i, i)
+		}
+		nested = fmt.Sprintf("(event.x == %d or event.y == %d and %s)", i, i, nested)
+	}
+	for name, text := range map[string]string{
+		"and of one field":   join(800, " and ", "event.x != ?"),
+		"and of many fields": join(800, " and ", "event.x? == 1"),
+		"or":                 join(900, " or ", "event.x == ?"),
+		"or of and":          join(200, " or ", `(event.x == ? and event.y == "?" and event.z != ?)`),
+		"and of or":          join(250, " and ", `(event.x == ? or event.y == ?)`),
+		"and of or of one":   "event.x == 1 and event.y == 1 and " + join(250, " and ", `(event.x? == ? or event.x == 3)`),
+		"list":               "event.x in [" + join(3000, ",", "?") + "] and event.x > 4000",
+		"doubled":            doubled + "a60",
+		"nested":             nested,
+		"conditional":        question,
+		"texts":              join(400, " and ", `event.x contains "a?"`),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c, err := expression.ConditionsOf(text, "event")
+			if err != nil {
+				t.Fatal(err)
+			}
+			begun := time.Now()
+			c.Dead(attributes)
+			c.CanBeFalse(attributes)
+			c.When(true).Anchors()
+			c.Form()
+			if took := time.Since(begun); took > 20*time.Second {
+				t.Errorf("it takes %v", took)
+			}
+		})
+	}
 }

@@ -29,6 +29,7 @@ func testsSchema(t *testing.T) []byte {
 func TestSchemaIsThatOfTheReader(t *testing.T) {
 	t.Parallel()
 	schematest.Compare(t, schematest.Config{
+		Where:  "rules/scenario/schema.go",
 		Schema: testsSchema(t), Read: readTests,
 		Open: []string{"tests[].steps[].event", "tests[].steps[].expect[].with"},
 	})

@@ -56,6 +56,8 @@ func Validate(s *jsonschema.Schema, file []byte) error {
 // Config is what Compare compares.
 type Config struct {
 	Schema []byte
+	// Where names the code that makes the schema, for messages.
+	Where string
 	// Read reads a file and returns every problem of it.
 	Read func(file []byte) error
 	// Open are the places, such as "actions[].settings", whose keys and values
@@ -128,7 +130,7 @@ func (w *walker) object(at string, forms []map[string]any, in func(any) any) {
 	})
 	slices.Sort(want)
 	if diff := cmp.Diff(want, slices.Sorted(maps.Keys(properties))); diff != "" {
-		w.t.Errorf("%s: the reader knows other keys (-) than the schema (+): describe each where the schema is made\n%s", place(at), diff)
+		w.t.Errorf("%s: the reader knows other keys (-) than the schema (+): describe each in %s\n%s", place(at), w.c.Where, diff)
 	}
 	for _, name := range slices.Sorted(maps.Keys(properties)) {
 		w.value(strings.TrimPrefix(at+"."+name, "."), properties[name], func(v any) any { return in(map[string]any{name: v}) })
@@ -147,7 +149,7 @@ func (w *walker) value(at string, forms []map[string]any, in func(any) any) {
 	w.t.Helper()
 	described := slices.ContainsFunc(forms, func(f map[string]any) bool { return f["description"] != nil })
 	if !described && !strings.HasSuffix(at, "]") {
-		w.t.Errorf("%s has no description: give it one, and a type, where the schema is made (Doc and Value of its field)", at)
+		w.t.Errorf("%s has no description: give it a field with Doc and Value in %s", at, w.c.Where)
 	}
 	if slices.Contains(w.c.Open, at) {
 		return
@@ -161,7 +163,7 @@ func (w *walker) value(at string, forms []map[string]any, in func(any) any) {
 		case f["items"] != nil:
 			lists = append(lists, f)
 		case f["type"] == nil && f["const"] == nil && f["enum"] == nil:
-			w.t.Errorf("%s has no type: give it one where the schema is made (Value of its field)", at)
+			w.t.Errorf("%s has no type: give its field a Value in %s", at, w.c.Where)
 		}
 	}
 	w.kinds(at, in)
