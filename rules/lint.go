@@ -28,6 +28,26 @@ const (
 type lint struct {
 	forms     map[[32]byte]string // rules by their form
 	emissions []emission
+	// asks are what the expressions of one rule ask, by text.
+	asks map[string]*expression.Conditions
+}
+
+// conditions is what an expression that was compiled asks, nil of any other. It
+// is remembered until the rule is done with.
+func (l *lint) conditions(text string) *expression.Conditions {
+	asks, ok := l.asks[text]
+	if ok {
+		return asks
+	}
+	asks, err := expression.ConditionsOf(text, eventName)
+	if err != nil {
+		return nil
+	}
+	if l.asks == nil {
+		l.asks = map[string]*expression.Conditions{}
+	}
+	l.asks[text] = asks
+	return asks
 }
 
 // keyUsers are the keys of a rule that look at its key.
@@ -38,6 +58,7 @@ func (l *loader) check(r *Rule, m *strictyaml.Map) {
 	if l.opts.Lint == nil {
 		return
 	}
+	defer func() { clear(l.lint.asks) }()
 	when := l.condition(m.Key("when"), r.when)
 	if when != nil {
 		l.checkWhen(when)
@@ -80,8 +101,8 @@ func (l *loader) condition(n *strictyaml.Node, p *expression.Program) *condition
 	if secretText(n) || n == nil || p == nil {
 		return nil
 	}
-	asks, err := expression.ConditionsOf(p.Text(), eventName)
-	if err != nil { // it was compiled before
+	asks := l.lint.conditions(p.Text())
+	if asks == nil {
 		return nil
 	}
 	text, _ := n.Written()
@@ -156,8 +177,8 @@ func (l *loader) checkKey(r *Rule, m *strictyaml.Map) {
 		n.Warn(constantKey, 0, "the key is the same for every event, as it is without one (remove it, or let it read a field)")
 		return
 	}
-	asks, err := expression.ConditionsOf(r.key.Text(), eventName)
-	if err != nil || r.Once == 0 {
+	asks := l.lint.conditions(r.key.Text())
+	if asks == nil || r.Once == 0 {
 		return
 	}
 	for _, t := range asks.Sum() {
@@ -183,7 +204,7 @@ func (l *loader) alike(r *Rule, m *strictyaml.Map, do any) {
 	for _, st := range steps {
 		if fields, ok := st.(map[string]any); ok {
 			if text, ok := fields["if"].(string); ok {
-				fields["if"] = form(text)
+				fields["if"] = l.lint.form(text)
 			}
 		}
 	}
@@ -191,7 +212,7 @@ func (l *loader) alike(r *Rule, m *strictyaml.Map, do any) {
 	if err != nil {
 		return
 	}
-	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %s", form(r.when.Text()), form(r.KeyText()), text))
+	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %s", l.lint.form(r.when.Text()), l.lint.form(r.KeyText()), text))
 	if first, ok := l.lint.forms[sum]; ok {
 		m.Node().Warn(sameRule, 0, "it has the when, key and do of rule %q, written otherwise (remove one)", first)
 		return
@@ -202,12 +223,11 @@ func (l *loader) alike(r *Rule, m *strictyaml.Map, do any) {
 	l.lint.forms[sum] = r.Name
 }
 
-func form(text string) string {
-	asks, err := expression.ConditionsOf(text, eventName)
-	if err != nil {
-		return text
+func (l *lint) form(text string) string {
+	if asks := l.conditions(strings.TrimSpace(text)); text != "" && asks != nil {
+		return asks.Form()
 	}
-	return asks.Form()
+	return text
 }
 
 // eventFacts is what every event keeps to, whatever its source.

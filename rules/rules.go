@@ -28,8 +28,8 @@ type Options struct {
 	// an error. Nil: any name is taken.
 	Actions map[string]Action
 	// Lint, when set, makes Load look for what is possible in a rule but hardly
-	// meant, and takes the warnings; see docs/rules.md. It costs about as much as
-	// loading.
+	// meant, and takes the warnings; see docs/rules.md. Load then takes
+	// two to three times as long.
 	Lint *Lint
 }
 
