@@ -34,7 +34,8 @@ func TestEmits(t *testing.T) {
 		{"a header", "127.0.0.1:8080", post + `"http://127.0.0.1:8080/events", headers: {Ce-Type: b}}`, body("x"), "b"},
 		{
 			"a header of the step", "127.0.0.1:8080", post + `"http://127.0.0.1:8080/events"}`,
-			map[string]any{"body": "x", "headers": map[string]any{"ce-type": "c"}}, "c",
+			map[string]any{"body": "x", "headers": map[string]any{"ce-type": "c"}},
+			"c",
 		},
 		{"a webhook", "127.0.0.1:8080", post + `"http://127.0.0.1:8080/hooks/x"}`, nil, ""},
 		{"dry run", "127.0.0.1:8080", post + `"http://127.0.0.1:8080/events"}, dry_run: true`, body(map[string]any{"type": "a"}), "-"},

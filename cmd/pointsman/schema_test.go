@@ -7,7 +7,11 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/rogpeppe/go-internal/txtar"
+	"github.com/santhosh-tekuri/jsonschema/v6"
 
+	"github.com/pointsman/pointsman/rules"
+	"github.com/pointsman/pointsman/rules/scenario"
 	"github.com/pointsman/pointsman/rules/schema/schematest"
 )
 
@@ -98,4 +102,108 @@ func TestSettingsOfBundledPlugins(t *testing.T) {
 			t.Errorf("%s: %v", file, err)
 		}
 	}
+}
+
+// schemas are all schemas, by the name of the published file.
+func schemas(t *testing.T) map[string]*jsonschema.Schema {
+	t.Helper()
+	out := make(map[string]*jsonschema.Schema)
+	for name, what := range published() {
+		text, err := schemaOf(what)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out[name] = schematest.Compile(t, text)
+	}
+	return out
+}
+
+// TestSchemaOfDocs: every YAML file that the documentation shows fits the schema
+// of its kind.
+func TestSchemaOfDocs(t *testing.T) {
+	t.Parallel()
+	all := schemas(t)
+	pages, err := filepath.Glob("../../docs/*.md")
+	if err != nil || len(pages) < 5 {
+		t.Fatalf("%d pages, %v", len(pages), err)
+	}
+	blocks := 0
+	for _, page := range pages {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, block := range strings.Split(string(text), "```yaml\n")[1:] {
+			block, _, _ = strings.Cut(block, "```")
+			kind := "pointsman"
+			switch {
+			case strings.Contains("\n"+block, "\nrules:\n"):
+				kind = "rules"
+			case strings.Contains("\n"+block, "\ntests:\n"):
+				kind = "tests"
+			}
+			blocks++
+			if err := schematest.Validate(all[kind], []byte(block)); err != nil {
+				t.Errorf("%s: %v\n%s", page, err, block)
+			}
+		}
+	}
+	if blocks < 10 {
+		t.Errorf("%d blocks", blocks)
+	}
+}
+
+// TestSchemaOfScripts: of the files in the scripts of tests, those that the
+// readers take fit.
+func TestSchemaOfScripts(t *testing.T) {
+	t.Parallel()
+	all := schemas(t)
+	scripts, err := filepath.Glob("testdata/script/*.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	fitting := map[string]int{}
+	for _, script := range scripts {
+		archive, err := txtar.ParseFile(script)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range archive.Files {
+			kind, taken := taken(t, f)
+			if !taken {
+				continue
+			}
+			fitting[kind]++
+			if err := schematest.Validate(all[kind], f.Data); err != nil {
+				t.Errorf("%s: %s: %v", script, f.Name, err)
+			}
+		}
+	}
+	for name := range all {
+		if fitting[name] == 0 {
+			t.Errorf("no file of kind %s", name)
+		}
+	}
+}
+
+// taken tells what kind of file it is, and whether its reader takes it.
+func taken(t *testing.T, f txtar.File) (kind string, ok bool) {
+	t.Helper()
+	var err error
+	switch {
+	case filepath.Ext(f.Name) != ".yaml":
+		return "", false
+	case strings.HasSuffix(f.Name, "_test.yaml"):
+		_, err = scenario.Parse(f.Name, f.Data)
+		return "tests", err == nil
+	case filepath.Base(f.Name) == "pointsman.yaml":
+		path := filepath.Join(t.TempDir(), "pointsman.yaml")
+		if err := os.WriteFile(path, f.Data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err = loadConfig(path)
+		return "pointsman", err == nil
+	}
+	_, err = rules.LoadFiles([]rules.File{{Name: f.Name, Data: f.Data}}, rules.Options{})
+	return "rules", err == nil
 }
