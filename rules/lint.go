@@ -170,7 +170,7 @@ func (l *loader) checkKey(r *Rule, m *strictyaml.Map) {
 		used = used || m.Key(name) != nil
 	}
 	if !used {
-		n.Warn(unusedKey, 0, "the key has no effect without %s (add it, or remove key)", strings.Join(keyUsers(), " or "))
+		n.Warn(unusedKey, 0, "without %s the key holds nothing back (add it, or remove key)", strings.Join(keyUsers(), " or "))
 		return
 	}
 	if r.key.Constant() {

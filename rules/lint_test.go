@@ -89,7 +89,7 @@ func TestLint(t *testing.T) {
 				`(compare event.type or another field with a text or a number, and let the other conditions follow with and)`,
 		}},
 		{"key alone", `{name: r, when: event.type == "a", key: event.subject, do: [{action: log}]}`, []string{
-			`2:45 unused-key rule "r": the key has no effect without once (add it, or remove key)`,
+			`2:45 unused-key rule "r": without once the key holds nothing back (add it, or remove key)`,
 		}},
 		{"constant key", `{name: r, when: event.type == "a", key: '"x"', once: 1m, do: [{action: log}]}`, []string{
 			`2:46 constant-key rule "r": the key is the same for every event, as it is without one (remove it, or let it read a field)`,
