@@ -6,7 +6,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -199,25 +198,6 @@ func manyRules(n int) []byte {
 			"    key: event.source\n    once: 1m\n    do:\n      - {action: send, with: {type: net.%d, text: \"port ${{ event.data.port }}\"}}\n", i, i, i, i+1)
 	}
 	return []byte(b.String())
-}
-
-// TestLintIsCheap: looking for doubtful rules costs no more than a few times
-// what loading does, however many there are.
-func TestLintIsCheap(t *testing.T) {
-	t.Parallel()
-	took := func(n int, found *rules.Lint) time.Duration {
-		opts := rules.Options{Lint: found, Actions: map[string]rules.Action{"send": {Emits: sender}}}
-		files := []rules.File{{Name: "r.yaml", Data: manyRules(n)}}
-		begun := time.Now()
-		if _, err := rules.LoadFiles(files, opts); err != nil {
-			t.Fatal(err)
-		}
-		return time.Since(begun)
-	}
-	plain, with := took(1000, nil), took(1000, &rules.Lint{})
-	if with > 20*plain+time.Second {
-		t.Errorf("loading takes %v, with lint %v", plain, with)
-	}
 }
 
 func BenchmarkLint(b *testing.B) {

@@ -56,6 +56,8 @@ type Conditions struct {
 	left  int // parts that may still be built
 	// places is how often what is being built stands within what is shared.
 	places int
+	// whenTrue and whenFalse are what When has found.
+	whenTrue, whenFalse *Cond
 }
 
 // binding is a variable of let.
@@ -78,8 +80,15 @@ func ConditionsOf(text string, names ...string) (*Conditions, error) {
 // When returns what holds whenever the text is true or, with false, whenever it
 // is false or nil; in both cases without an error.
 func (c *Conditions) When(value bool) *Cond {
-	c.left, c.vars = maxConditions, nil
-	return c.build(c.root, value)
+	known := &c.whenFalse
+	if value {
+		known = &c.whenTrue
+	}
+	if *known == nil {
+		c.left, c.vars = maxConditions, nil
+		*known = c.build(c.root, value)
+	}
+	return *known
 }
 
 // build returns what must hold for n to be want as a condition.

@@ -63,7 +63,7 @@ func (c *Conditions) Dead(facts Facts, given ...*Conditions) []Dead {
 // Possible tells whether the condition may be true where the given atoms hold.
 // It is false only when it cannot.
 func (c *Conditions) Possible(facts Facts, given ...Atom) bool {
-	s := solver{facts: facts, owner: c}
+	s := solver{facts: facts, owner: c, quiet: true}
 	e := newEnv(nil)
 	for _, a := range given {
 		if !s.assume(e, &Cond{Kind: Is, Atom: a, node: c.root}) {
@@ -76,7 +76,7 @@ func (c *Conditions) Possible(facts Facts, given ...Atom) bool {
 // CanBeFalse is false when the condition is true of every event of which it does
 // not fail.
 func (c *Conditions) CanBeFalse(facts Facts) bool {
-	s := solver{facts: facts, owner: c}
+	s := solver{facts: facts, owner: c, quiet: true}
 	e := newEnv(nil)
 	return s.assume(e, c.When(false)) && s.settle(e)
 }
@@ -92,6 +92,7 @@ type solver struct {
 	facts   Facts
 	owner   *Conditions // of the conditions assumed now
 	assumed int
+	quiet   bool // nobody asks why
 	// culprit and why are the last contradiction.
 	culprit *Cond
 	from    *Conditions
@@ -183,7 +184,9 @@ func (s *solver) claim(e *env, a Atom, cond *Cond) bool {
 	if possible(list) {
 		return true
 	}
-	s.explain(list)
+	if !s.quiet {
+		s.explain(list)
+	}
 	return false
 }
 
