@@ -29,6 +29,15 @@ type Options struct {
 	// Actions are the configured actions by name. A step of another action is
 	// an error. Nil: any name is taken.
 	Actions map[string]Action
+	// Lint, when set, makes Load look for what is possible in a rule but hardly
+	// meant, and takes the warnings; see docs/rules.md. Load then takes
+	// two to three times as long.
+	Lint *Lint
+}
+
+// Lint takes every warning of a Load, also of one that ends with an error.
+type Lint struct {
+	Warnings []*Error
 }
 
 // Action is what rules know of a configured action.
@@ -36,6 +45,11 @@ type Action struct {
 	// CheckParams validates parameters, a JSON value ("null" for a step without
 	// with), that are the same for every event. Nil: not validated.
 	CheckParams func(params json.RawMessage) error
+	// Emits tells of an action that sends events to this very router the type of
+	// the event for a value of with, nil without one. An empty type is one that
+	// cannot be seen; sends is false when no event is sent. It is for Lint. Nil:
+	// nothing is known to be sent.
+	Emits func(with any) (eventType string, sends bool)
 }
 
 // File is the text of a rule file.

@@ -146,7 +146,7 @@ func (a *app) candidate(ctx context.Context) (replay.Config, error) {
 		return replay.Config{}, err
 	}
 	defer h.Close(ctx)
-	l, err := load(ctx, cfg, h, false)
+	l, err := load(ctx, cfg, h, false, nil)
 	if err != nil {
 		return replay.Config{}, err
 	}

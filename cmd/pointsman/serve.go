@@ -196,7 +196,7 @@ func (s *server) load(ctx context.Context) (router.Setup, error) {
 
 // read loads what cfg names; in a dry run with every rule dry.
 func (s *server) read(ctx context.Context, cfg *config.Config) (*loaded, error) {
-	l, err := load(ctx, cfg, s.host, true)
+	l, err := load(ctx, cfg, s.host, true, nil)
 	if err == nil && s.dryRun {
 		l.rules = l.rules.AsDryRun()
 	}
