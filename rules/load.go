@@ -306,6 +306,10 @@ func compileAt(c *expression.Compiler, n *strictyaml.Node, text string, offset i
 		if errors.As(err, &e) {
 			offset += e.Offset
 		}
+		if n.CutByComment() {
+			n.ErrorfAt(offset, "%s (a # after a space begins a comment in YAML: put the expression in quotes)", err)
+			return nil
+		}
 		n.ErrorfAt(offset, "%s", err)
 		return nil
 	}

@@ -43,6 +43,7 @@ type Node struct {
 	kind      kind
 	style     style
 	text      string // of every scalar
+	comment   bool   // one follows the scalar
 	value     any    // bool, int64 or float64
 	keys      []*Node
 	items     []*Node
@@ -63,6 +64,10 @@ func (n *Node) File() string {
 	}
 	return n.doc.name
 }
+
+// CutByComment tells whether a comment ends a text that is not in quotes, so that
+// what looks like a part of it may be none.
+func (n *Node) CutByComment() bool { return n != nil && n.style == plain && n.comment }
 
 // Errorf reports a problem at the node to its document; nothing for nil.
 func (n *Node) Errorf(format string, args ...any) {
