@@ -20,7 +20,7 @@ const stopMonitors = 5 * time.Second
 func (s *server) newMonitor(src *config.Source) (router.Source, error) {
 	switch src.Type {
 	case config.TypeSchedule:
-		return schedule.New(src.Name, src.Schedule)
+		return schedule.New(schedule.Config{Name: src.Name, Schedule: src.Schedule, Log: s.log})
 	}
 	return nil, fmt.Errorf("sources of type %s cannot be run", src.Type)
 }
