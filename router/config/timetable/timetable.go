@@ -9,6 +9,8 @@ import (
 	"slices"
 	"sort"
 	"time"
+
+	"github.com/pointsman/pointsman/rules/strictyaml"
 )
 
 // Spec describes a timetable by exactly one of Cron, Every and At. It is plain
@@ -32,9 +34,11 @@ func (s *Spec) String() string {
 	case s.Cron != "":
 		return "cron " + s.Cron
 	case s.Every > 0:
-		return "every " + s.Every.String()
+		return "every " + strictyaml.FormatDuration(s.Every)
+	case len(s.At) == 1:
+		return "at " + s.At[0].Format(time.RFC3339)
 	}
-	return fmt.Sprintf("at %d times", len(s.At))
+	return fmt.Sprintf("at %d instants", len(s.At))
 }
 
 // Days are the days from First to Last, both included.
@@ -114,11 +118,11 @@ func Zone(name string) (*time.Location, error) {
 // Location is the zone that Next answers in.
 func (t *Timetable) Location() *time.Location { return t.loc }
 
-// Next returns the first tick after a time; false when there is none within 48
-// years.
+// Next returns the first tick after a time; false when there is none, within 48
+// years unless it is one of At.
 func (t *Timetable) Next(after time.Time) (time.Time, bool) {
 	limit := after.AddDate(horizon, 0, 0)
-	for after.Before(limit) {
+	for len(t.at) > 0 || after.Before(limit) { // the list has an end
 		due, ok := t.candidate(after)
 		if !ok {
 			return time.Time{}, false

@@ -65,7 +65,7 @@ type bench struct {
 	path   string
 	db     *moody
 	r      *router.Router
-	end    func() // stops the router
+	end    func()       // stops the router
 	offset atomic.Int64 // of the clock that schedules see
 }
 
