@@ -10,9 +10,9 @@ import (
 	"github.com/pointsman/pointsman/rules"
 )
 
-// ErrStale: another router, or an earlier Run, has written the state since it
-// was read. Nothing was written; the source reads its state again and decides
-// anew.
+// ErrStale tells that another router, or an earlier Run, has written the state
+// since it was read. Nothing was written; the source reads its state again and
+// decides anew.
 var ErrStale = errors.New("the state was written by another since it was read")
 
 // AcceptFunc takes one event of a source, and with it what the source must

@@ -82,7 +82,7 @@ sources:
 		victim.signal(syscall.SIGKILL)
 		victim.ended(5 * time.Second)
 		at(2, 0)
-		routers[round] = victim.site.serve()
+		routers[round] = victim.serve()
 	}
 	for _, r := range routers { // nobody is there for a while
 		r.signal(syscall.SIGTERM)
@@ -93,7 +93,7 @@ sources:
 		}
 	}
 	at(3, 0)
-	r := routers[0].site.serve()
+	r := routers[0].serve()
 	r.until("caught up", func() bool {
 		ticks, _ := r.ticked("a")
 		return len(ticks) > 0 && time.Since(ticks[len(ticks)-1]) < 2*time.Second

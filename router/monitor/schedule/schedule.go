@@ -326,12 +326,13 @@ func (s *Source) make(id string, d data) (*rules.Event, error) {
 // Next lists the next n ticks, in the schedule's zone.
 func (s *Source) Next(n int) []time.Time {
 	out := make([]time.Time, 0, n)
-	at, ok := s.Now(), true
-	for range n {
-		if at, ok = s.table.Next(at); !ok {
+	for at := s.Now(); len(out) < n; {
+		next, ok := s.table.Next(at)
+		if !ok {
 			break
 		}
-		out = append(out, at)
+		out = append(out, next)
+		at = next
 	}
 	return out
 }
