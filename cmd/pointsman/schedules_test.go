@@ -13,6 +13,8 @@ import (
 
 	"github.com/pointsman/pointsman/router"
 	"github.com/pointsman/pointsman/router/admin"
+	"github.com/pointsman/pointsman/router/store"
+	"github.com/pointsman/pointsman/router/store/sqlite"
 )
 
 const scheduleRules = `
@@ -202,5 +204,43 @@ func TestIdleSchedules(t *testing.T) {
 	t.Logf("%d MiB resident, %.2f %% of a CPU", after.rss>>20, 100*share)
 	if share > 0.03 {
 		t.Errorf("%.1f %% of a CPU while nothing is due", 100*share)
+	}
+}
+
+// TestBrokenSource: a source that cannot go on is named, and touches no other.
+func TestBrokenSource(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, routerConfig+`
+sources:
+  - {name: bad, type: schedule, every: 1s}
+  - {name: fine, type: schedule, every: 1s}
+`, scheduleRules, succeeds)
+	s.write("pointsman-data/keep", "") // makes the folder
+	db, err := sqlite.Open(sqlite.Config{Path: s.path("pointsman-data/pointsman.db")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	unreadable := store.Txn{States: []store.StateWrite{{State: store.State{Key: "/source/bad/last", Version: 1, Data: []byte("x")}}}}
+	if _, err := db.Commit(t.Context(), unreadable); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r := s.serve()
+	want := []router.Broken{{Name: "bad", Reason: "the last tick is unreadable: invalid character 'x' looking for beginning of value"}}
+	r.until("named", func() bool { return cmp.Equal(want, r.readiness().Sources) })
+	if ready := r.readiness(); !ready.OK {
+		t.Errorf("not ready: %+v", ready)
+	}
+	r.until("the other ticks", func() bool { ticks, _ := r.ticked("fine"); return len(ticks) > 1 })
+	var list []router.SourceStatus
+	r.ask(&list, "sources", "list")
+	if list[1].State != router.SourceBroken || list[1].Restarts == 0 || list[2].State != router.SourceOK {
+		t.Errorf("%+v", list)
+	}
+	var page admin.ScheduleList
+	if code := r.get("/api/v1/schedules", &page); code != http.StatusOK || len(page.Schedules) != 2 {
+		t.Errorf("schedules: %d %+v", code, page)
 	}
 }
