@@ -106,8 +106,9 @@ type tick struct {
 
 // Run implements router.Source.
 func (s *Source) Run(ctx context.Context, accept router.AcceptFunc, state router.StateReader) error {
+	var from time.Time
 	for ctx.Err() == nil {
-		err := s.follow(ctx, accept, state)
+		err := s.follow(ctx, accept, state, &from)
 		if err != nil && !errors.Is(err, router.ErrStale) && ctx.Err() == nil {
 			return err
 		}
@@ -115,8 +116,9 @@ func (s *Source) Run(ctx context.Context, accept router.AcceptFunc, state router
 	return nil
 }
 
-// follow reads the state and ticks until another has written it.
-func (s *Source) follow(ctx context.Context, accept router.AcceptFunc, state router.StateReader) error {
+// follow reads the state and ticks until another has written it. from is the time
+// after which ticks are owed; zero at first.
+func (s *Source) follow(ctx context.Context, accept router.AcceptFunc, state router.StateReader, from *time.Time) error {
 	var pos position
 	var version uint64
 	err := s.retry(ctx, "reading the last tick", func() (err error) {
@@ -126,22 +128,33 @@ func (s *Source) follow(ctx context.Context, accept router.AcceptFunc, state rou
 	if err != nil {
 		return err
 	}
-	if version == 0 || pos.Table != s.sum { // owes nothing
+	switch {
+	case version != 0 && pos.Table == s.sum:
+		*from = pos.From
+	case version != 0 && !from.IsZero():
+		// A router with another timetable runs beside this one, as while one after
+		// the other gets a new configuration: what it has ticked is done, and
+		// when it began is its own affair.
+		if pos.Last.After(*from) {
+			*from = pos.Last
+		}
+	default: // owes nothing
 		if version, err = s.begin(ctx, accept, &pos, version); err != nil {
 			return err
 		}
+		*from = pos.From
 	}
-	from, missed := pos.From, 0
+	missed := 0
 	for {
 		now := s.Now()
 		if from.Sub(now) > farBack {
-			s.Log.Warn("the clock was set back; the schedule begins anew", "source", s.Name, "last_tick", from, "now", now)
+			s.Log.Warn("the clock was set back; the schedule begins anew", "source", s.Name, "last_tick", *from, "now", now)
 			if version, err = s.begin(ctx, accept, &pos, version); err != nil {
 				return err
 			}
-			from, missed = pos.From, 0
+			*from, missed = pos.From, 0
 		}
-		t, ok := s.decide(&from, &missed, now)
+		t, ok := s.decide(from, &missed, now)
 		if !ok || t.due.After(now) {
 			pause := look
 			if ok {
@@ -156,7 +169,7 @@ func (s *Source) follow(ctx context.Context, accept router.AcceptFunc, state rou
 			return err
 		}
 		pos.From, pos.Last = t.nominal, t.nominal
-		from, missed = t.nominal, 0
+		*from, missed = t.nominal, 0
 	}
 }
 

@@ -397,6 +397,29 @@ func TestReplicas(t *testing.T) {
 	})
 }
 
+// While routers are brought from one configuration to the next they have
+// different timetables for a while; no tick that both have is lost or doubled.
+func TestTwoTimetables(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *bench) {
+		stop := b.run(every(time.Hour))
+		defer stop()
+		pass(90 * time.Minute)
+		for range 2 {
+			stop := b.run(config.Schedule{Times: timetable.Spec{Cron: "0,30 * * * *"}, CatchUp: config.CatchUpAll})
+			pass(2 * time.Hour)
+			stop()
+			pass(time.Hour)
+		}
+		want := []string{
+			"01-01T01:00:00Z", "01-01T02:00:00Z", "01-01T02:30:00Z", "01-01T03:00:00Z", "01-01T03:30:00Z", "01-01T04:00:00Z",
+			"01-01T05:00:00Z", "01-01T05:30:00Z", "01-01T06:00:00Z", "01-01T06:30:00Z", "01-01T07:00:00Z",
+		}
+		if diff := cmp.Diff(want, firstWords(b.ticks())); diff != "" {
+			t.Fatalf("-want +got\n%s", diff)
+		}
+	})
+}
+
 func TestJitter(t *testing.T) {
 	inBubble(t, func(t *testing.T, b *bench) {
 		s := config.Schedule{Times: timetable.Spec{Cron: "*/10 * * * *"}, Jitter: time.Hour}
