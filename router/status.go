@@ -54,6 +54,52 @@ type Status struct {
 	Sources int  `json:"sources"`
 }
 
+// SourceStatus is one configured source, a webhook or POST /events as well as
+// one that runs within the router. Counts are those of this router since its
+// start.
+type SourceStatus struct {
+	Name string `json:"name"`
+	Type string `json:"type"`
+	// State is ok, or broken for Reason.
+	State  string `json:"state"`
+	Reason string `json:"reason"`
+	// Restarts counts how often it could not go on and was run again.
+	Restarts int `json:"restarts"`
+	// LastEvent is when its last event was accepted; nil: none was.
+	LastEvent *time.Time `json:"last_event"`
+	Accepted  int        `json:"accepted"`
+	Duplicate int        `json:"duplicate"`
+	Conflict  int        `json:"conflict"`
+	Rejected  int        `json:"rejected"`
+}
+
+// ScheduleStatus is one configured schedule.
+type ScheduleStatus struct {
+	Name string `json:"name"`
+	// When is what it says of its times, as "cron 0 2 * * *".
+	When     string `json:"when"`
+	Timezone string `json:"timezone"`
+	Jitter   string `json:"jitter"`
+	CatchUp  string `json:"catch_up"`
+	// Last is the nominal time of the last tick, nil when there was none; Next
+	// are the next five. All are in the schedule's zone.
+	Last *time.Time  `json:"last"`
+	Next []time.Time `json:"next"`
+}
+
+// ScheduleRun is the event of a schedule that a person has run.
+type ScheduleRun struct {
+	ID string `json:"id"`
+	// Source is the schedule's name.
+	Source string `json:"source"`
+}
+
+// The states of a source.
+const (
+	SourceOK     = "ok"
+	SourceBroken = "broken"
+)
+
 // ActionStatus is one configured action.
 type ActionStatus struct {
 	Name string `json:"name"`

@@ -25,6 +25,7 @@ import (
 	"github.com/pointsman/pointsman/router/admin"
 	"github.com/pointsman/pointsman/router/config"
 	"github.com/pointsman/pointsman/router/ingest"
+	"github.com/pointsman/pointsman/router/monitor"
 	"github.com/pointsman/pointsman/router/store"
 )
 
@@ -52,18 +53,21 @@ func (a *app) serveCmd() *cobra.Command {
 
 // server is everything that serve wires together.
 type server struct {
-	app    *app
-	log    *slog.Logger
-	dryRun bool
-	cfg    *config.Config
-	data   *dataDir
-	store  store.Full
-	host   *host.Host
-	router *router.Router
-	events *ingest.Handler
+	app     *app
+	log     *slog.Logger
+	dryRun  bool
+	cfg     *config.Config
+	data    *dataDir
+	store   store.Full
+	host    *host.Host
+	router  *router.Router
+	events  *ingest.Handler
+	metrics *router.Metrics
 	// certificates of the public listener; nil: plain HTTP.
 	certificates *certificates
-	started      time.Time
+	// monitors are the sources that run within the router.
+	monitors *monitor.Supervisor
+	started  time.Time
 
 	mu        sync.Mutex // guards what a reload changes
 	loaded    *loaded
@@ -124,10 +128,10 @@ func (s *server) run(ctx context.Context) error {
 	}
 	s.announceDryRun(ctx)
 	reg := prometheus.NewRegistry()
-	metrics := router.NewMetrics(reg)
+	s.metrics, s.monitors = router.NewMetrics(reg), monitor.New(s.log)
 	s.register(reg)
 	s.router, err = router.New(router.Config{
-		Store: s.store, Runner: s.host, Setup: setup, Instance: s.data.instance, Log: s.log, Metrics: metrics,
+		Store: s.store, Runner: s.host, Setup: setup, Instance: s.data.instance, Log: s.log, Metrics: s.metrics,
 		FanOut: cfg.Limits.DeliveriesPerEvent, Grace: cfg.ShutdownGrace, Durability: cfg.Durability,
 		Retention: store.Policy{
 			Events: cfg.Retention.Events, Deliveries: cfg.Retention.Deliveries, Size: cfg.Retention.Size,
@@ -136,7 +140,12 @@ func (s *server) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	stop, err := s.listen(metrics, reg, token)
+	watching, err := s.monitorSpecs(cfg)
+	if err != nil {
+		return &exitError{exitCannotRun, err}
+	}
+	s.monitors.Replace(watching)
+	stop, err := s.listen(reg, token)
 	if err != nil {
 		return &exitError{exitCannotRun, err}
 	}
@@ -152,13 +161,25 @@ func (s *server) run(ctx context.Context) error {
 			}
 		}
 	})
-	// The listener stops taking new work before the router drains.
+	background.Go(func() {
+		select {
+		case <-s.router.Started():
+			s.monitors.Start()
+		case <-done:
+		}
+	})
+	// The listener and the sources stop taking new work before the router drains.
+	routing, drain := context.WithCancel(context.WithoutCancel(ctx))
+	defer drain()
 	unhook := context.AfterFunc(ctx, func() {
+		defer drain()
 		s.log.Info("stopping", "running", s.router.Running(), "grace", cfg.ShutdownGrace)
 		s.events.Stop()
+		s.stopSources(cfg.ShutdownGrace)
 	})
 	defer unhook()
-	err = s.router.Run(ctx)
+	err = s.router.Run(routing)
+	s.stopSources(cfg.ShutdownGrace) // the router may have ended by itself
 	close(done)
 	background.Wait()
 	stop()
@@ -252,6 +273,10 @@ func (s *server) tryReload(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	watching, err := s.monitorSpecs(cfg)
+	if err != nil {
+		return err
+	}
 	// The host first: rules in force never name an action it does not know. Should
 	// the store refuse the revision, the host goes back.
 	old := s.view()
@@ -265,6 +290,7 @@ func (s *server) tryReload(ctx context.Context) error {
 	if s.certificates != nil {
 		s.certificates.reload()
 	}
+	s.monitors.Replace(watching)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.cfg, s.loaded, s.reloaded = cfg, l, time.Now()
@@ -323,8 +349,8 @@ func (s *server) mayUse(ctx context.Context) error {
 }
 
 // listen opens both listeners. stop closes them and waits for their handlers.
-func (s *server) listen(metrics *router.Metrics, reg *prometheus.Registry, token string) (stop func(), err error) {
-	s.events = s.newIngest(metrics)
+func (s *server) listen(reg *prometheus.Registry, token string) (stop func(), err error) {
+	s.events = s.newIngest()
 	s.events.SetSources(ingestSources(s.view()))
 	publicLn, err := net.Listen("tcp", s.cfg.Listen)
 	if err != nil {
@@ -347,7 +373,7 @@ func (s *server) listen(metrics *router.Metrics, reg *prometheus.Registry, token
 	public := ingest.NewServer(s.events, s.connections())
 	private := &http.Server{
 		Handler: admin.New(admin.Config{
-			Router: s, Orders: s.router, Store: s.store, Metrics: reg, Token: token,
+			Router: s, Orders: s.router, Schedules: s, Store: s.store, Metrics: reg, Token: token,
 			Listen: s.cfg.Admin.Listen, Version: buildVersion(), Depth: s.cfg.Limits.Depth, Log: s.log,
 		}),
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,
@@ -383,6 +409,7 @@ func (s *server) register(reg *prometheus.Registry) {
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		router.NewQueueMetrics(router.QueueConfig{Counter: s.store}),
 		newPluginMetrics(s.host),
+		s.monitors,
 	)
 	v := buildVersion()
 	router.RegisterBuildInfo(reg, v.Version, v.Commit)

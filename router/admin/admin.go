@@ -40,6 +40,8 @@ type Router interface {
 	Actions() []router.ActionStatus
 	// Plugins lists the plugins that the configured actions use, by name.
 	Plugins() []router.PluginStatus
+	// Sources lists POST /events and the configured sources in file order.
+	Sources() []router.SourceStatus
 }
 
 // Orders is what the router decides about events and deliveries on request. The
@@ -58,6 +60,16 @@ type Orders interface {
 	// answer in the order of ids. An error means that nothing is known.
 	Retry(ctx context.Context, ids []string) ([]router.Ordered, error)
 	Cancel(ctx context.Context, ids []string) ([]router.Ordered, error)
+}
+
+// Schedules are the schedules of the running router. The methods are called
+// concurrently.
+type Schedules interface {
+	// Schedules lists them in file order; it asks the store for the last ticks.
+	Schedules(ctx context.Context) ([]router.ScheduleStatus, error)
+	// RunSchedule makes an event of a schedule now, apart from its ticks; an error
+	// that wraps store.ErrNotFound when there is no such schedule.
+	RunSchedule(ctx context.Context, name string) (router.ScheduleRun, error)
 }
 
 // Reader is the part of store.Operator that the admin listener reads.
@@ -79,12 +91,14 @@ type Version struct {
 	Arch    string `json:"arch"`
 }
 
-// Config configures New. Router, Orders, Store and Metrics are required.
+// Config configures New. Router, Orders, Schedules, Store and Metrics are
+// required.
 type Config struct {
-	Router  Router
-	Orders  Orders
-	Store   Reader
-	Metrics prometheus.Gatherer
+	Router    Router
+	Orders    Orders
+	Schedules Schedules
+	Store     Reader
+	Metrics   prometheus.Gatherer
 	// Token is what Authorization: Bearer must carry. With an empty token every
 	// request that needs one is refused.
 	Token string
@@ -134,23 +148,26 @@ func (a *api) routes() http.Handler {
 	})
 	mux := http.NewServeMux()
 	for path, m := range map[string]methods{
-		"/livez":                    {"GET": a.livez},
-		"/readyz":                   {"GET": a.readyz},
-		"/metrics":                  {"GET": scrape.ServeHTTP},
-		"/api/v1/version":           {"GET": a.version},
-		"/api/v1/status":            {"GET": a.status},
-		"/api/v1/events":            {"GET": a.listEvents},
-		"/api/v1/events/{id}":       {"GET": a.showEvent},
-		"/api/v1/events/{id}/why":   {"GET": a.whyEvent},
-		"/api/v1/why":               {"POST": a.whyBody},
-		"/api/v1/revisions/{id}":    {"GET": a.showRevision},
-		"/api/v1/deliveries":        {"GET": a.listDeliveries},
-		"/api/v1/deliveries/{id}":   {"GET": a.showDelivery},
-		"/api/v1/deliveries/retry":  {"POST": a.retry},
-		"/api/v1/deliveries/cancel": {"POST": a.cancel},
-		"/api/v1/actions":           {"GET": a.listActions},
-		"/api/v1/plugins":           {"GET": a.listPlugins},
-		"/api/v1/plugins/{name...}": {"GET": a.showPlugin},
+		"/livez":                       {"GET": a.livez},
+		"/readyz":                      {"GET": a.readyz},
+		"/metrics":                     {"GET": scrape.ServeHTTP},
+		"/api/v1/version":              {"GET": a.version},
+		"/api/v1/status":               {"GET": a.status},
+		"/api/v1/events":               {"GET": a.listEvents},
+		"/api/v1/events/{id}":          {"GET": a.showEvent},
+		"/api/v1/events/{id}/why":      {"GET": a.whyEvent},
+		"/api/v1/why":                  {"POST": a.whyBody},
+		"/api/v1/revisions/{id}":       {"GET": a.showRevision},
+		"/api/v1/deliveries":           {"GET": a.listDeliveries},
+		"/api/v1/deliveries/{id}":      {"GET": a.showDelivery},
+		"/api/v1/deliveries/retry":     {"POST": a.retry},
+		"/api/v1/deliveries/cancel":    {"POST": a.cancel},
+		"/api/v1/actions":              {"GET": a.listActions},
+		"/api/v1/plugins":              {"GET": a.listPlugins},
+		"/api/v1/plugins/{name...}":    {"GET": a.showPlugin},
+		"/api/v1/sources":              {"GET": a.listSources},
+		"/api/v1/schedules":            {"GET": a.listSchedules},
+		"/api/v1/schedules/{name}/run": {"POST": a.runSchedule},
 	} {
 		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) { a.dispatch(m, w, r) })
 	}
