@@ -26,7 +26,11 @@ func (r *Router) deliver(a *attempt, g *gate) {
 	if a.prev != nil { // an order or a lost lease overtook it
 		<-a.prev
 	}
-	if out, ok := before(a, r.cfg.Now()); ok {
+	paused := r.pauses.get(d.Action)
+	now := r.cfg.Now()
+	// Time in which it was not allowed to run does not make it old.
+	d.Budget = d.Budget.Add(paused.within(d.Budget, now))
+	if out, ok := before(a, now, !paused.Since.IsZero()); ok {
 		r.settle(a, out)
 		return
 	}
@@ -47,8 +51,9 @@ func (r *Router) deliver(a *attempt, g *gate) {
 }
 
 // before decides what needs no attempt: a crash swallowed the last one of an
-// action that holds such, it would be a dry run, or the delivery is too old.
-func before(a *attempt, now time.Time) (store.Outcome, bool) {
+// action that holds such, the action was paused while it was claimed, it would be a
+// dry run, or the delivery is too old.
+func before(a *attempt, now time.Time, paused bool) (store.Outcome, bool) {
 	d := &a.lease.Delivery
 	out := store.Outcome{
 		ID: d.ID, Epoch: a.lease.Epoch,
@@ -58,6 +63,8 @@ func before(a *attempt, now time.Time) (store.Outcome, bool) {
 	case a.lease.Lost != nil && a.action.Hold:
 		out.State, out.Reason = store.Held, store.ReasonUncertain
 		out.Error = "the outcome of the last attempt is not known: its router stopped before it was stored"
+	case paused:
+		out.State = store.Ready // without an attempt: nothing was started
 	case d.DryRun || a.action.DryRun:
 		out.State, out.Error = store.Done, ""
 		out.Attempt = &store.Attempt{

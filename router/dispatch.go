@@ -80,8 +80,8 @@ func (r *Router) claim(ctx context.Context) (time.Duration, error) {
 }
 
 // wants asks for as many deliveries of each action as it has free slots, and for
-// none while its plugin cannot be started. In a dry run of the whole router
-// nothing is asked for: what waits, waits on.
+// none while it is paused or its plugin cannot be started. In a dry run of the
+// whole router nothing is asked for: what waits, waits on.
 func (r *Router) wants(s *Setup) []store.Want {
 	if s.Rules.DryRun() {
 		return nil
@@ -90,6 +90,9 @@ func (r *Router) wants(s *Setup) []store.Want {
 	defer r.mu.Unlock()
 	wants := make([]store.Want, 0, len(s.Actions))
 	for name, a := range s.Actions {
+		if st := r.pauses.get(name); !st.Since.IsZero() {
+			continue
+		}
 		if until, resting := r.resting[name]; resting {
 			if time.Now().Before(until) {
 				continue

@@ -128,6 +128,7 @@ type Router struct {
 	settles *settler
 	health  health
 	slow    quarantine
+	pauses  pauses
 
 	accepting atomic.Bool
 	started   chan struct{} // closed when it accepts for the first time
@@ -212,6 +213,7 @@ func (r *Router) Run(ctx context.Context) error {
 	background.Go(func() { r.settles.run() })
 	background.Go(func() { r.keepLeases(work) })
 	background.Go(func() { r.keepHouse(work) })
+	background.Go(func() { r.keepPauses(work) })
 
 	r.accepting.Store(true)
 	close(r.started)
@@ -249,7 +251,11 @@ func (r *Router) enter(ctx context.Context) error {
 			_, err = r.cfg.Store.Enter(ctx, r.cfg.Instance)
 		}
 		if err == nil {
-			if err = r.cfg.Store.PutRevision(ctx, r.setup.Load().Revision); err == nil {
+			err = r.cfg.Store.PutRevision(ctx, r.setup.Load().Revision)
+			if err == nil {
+				err = r.loadPauses(ctx)
+			}
+			if err == nil {
 				r.health.clear(reasonStore)
 				return nil
 			}

@@ -107,11 +107,15 @@ type ActionStatus struct {
 	// Version is what it says of itself, empty before its first start.
 	Plugin  string `json:"plugin"`
 	Version string `json:"version"`
-	// State is idle (not started yet), running, broken (see LastError), or
+	// State is idle (not started yet), running, broken (see LastError), paused, or
 	// dry_run: its calls are recorded and not run. The admin listener adds
 	// removed, for actions that only deliveries still name.
-	State       string `json:"state"`
-	Concurrency int    `json:"concurrency"`
+	State string `json:"state"`
+	// PausedSince is when a person paused it, null when it is not paused;
+	// PauseReason is what they said.
+	PausedSince *time.Time `json:"paused_since"`
+	PauseReason string     `json:"pause_reason"`
+	Concurrency int        `json:"concurrency"`
 	// PID of the plugin's process, 0 while none runs; Restarts counts starts
 	// after the first.
 	PID      int `json:"pid"`

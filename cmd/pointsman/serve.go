@@ -26,6 +26,7 @@ import (
 	"github.com/pointsman/pointsman/router/config"
 	"github.com/pointsman/pointsman/router/ingest"
 	"github.com/pointsman/pointsman/router/monitor"
+	"github.com/pointsman/pointsman/router/monitor/snmptrap"
 	"github.com/pointsman/pointsman/router/store"
 )
 
@@ -66,8 +67,9 @@ type server struct {
 	// certificates of the public listener; nil: plain HTTP.
 	certificates *certificates
 	// monitors are the sources that run within the router.
-	monitors *monitor.Supervisor
-	started  time.Time
+	monitors   *monitor.Supervisor
+	trapCounts *snmptrap.Counts
+	started    time.Time
 
 	mu        sync.Mutex // guards what a reload changes
 	loaded    *loaded
@@ -129,6 +131,7 @@ func (s *server) run(ctx context.Context) error {
 	s.announceDryRun(ctx)
 	reg := prometheus.NewRegistry()
 	s.metrics, s.monitors = router.NewMetrics(reg), monitor.New(s.log)
+	s.trapCounts = snmptrap.NewCounts(reg)
 	s.register(reg)
 	s.router, err = router.New(router.Config{
 		Store: s.store, Runner: s.host, Setup: setup, Instance: s.data.instance, Log: s.log, Metrics: s.metrics,
@@ -373,7 +376,7 @@ func (s *server) listen(reg *prometheus.Registry, token string) (stop func(), er
 	public := ingest.NewServer(s.events, s.connections())
 	private := &http.Server{
 		Handler: admin.New(admin.Config{
-			Router: s, Orders: s.router, Schedules: s, Store: s.store, Metrics: reg, Token: token,
+			Router: s, Orders: s.router, Pauser: s.router, Schedules: s, Store: s.store, Metrics: reg, Token: token,
 			Listen: s.cfg.Admin.Listen, Version: buildVersion(), Depth: s.cfg.Limits.Depth, Log: s.log,
 		}),
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,
@@ -408,7 +411,7 @@ func (s *server) register(reg *prometheus.Registry) {
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		router.NewQueueMetrics(router.QueueConfig{Counter: s.store}),
-		newPluginMetrics(s.host),
+		newPluginMetrics(s.host, s.Actions),
 		s.monitors,
 	)
 	v := buildVersion()

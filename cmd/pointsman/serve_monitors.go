@@ -11,6 +11,7 @@ import (
 	"github.com/pointsman/pointsman/router/config"
 	"github.com/pointsman/pointsman/router/monitor"
 	"github.com/pointsman/pointsman/router/monitor/schedule"
+	"github.com/pointsman/pointsman/router/monitor/snmptrap"
 	"github.com/pointsman/pointsman/router/store"
 	"github.com/pointsman/pointsman/rules/strictyaml"
 )
@@ -25,6 +26,8 @@ func (s *server) newMonitor(src *config.Source) (router.Source, error) {
 	switch src.Type {
 	case config.TypeSchedule:
 		return schedule.New(schedule.Config{Name: src.Name, Schedule: src.Schedule, Log: s.log})
+	case config.TypeSNMPTrap:
+		return snmptrap.New(s.cfg.Name, src.Name, src.SNMPTrap, s.trapCounts, s.log)
 	}
 	return nil, fmt.Errorf("sources of type %s cannot be run", src.Type)
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"slices"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -29,8 +30,11 @@ func (s *server) Ready() router.Readiness {
 		r.Durability = append(r.Durability, f.Setting+" is "+f.Value+", want "+f.Want)
 	}
 	for _, a := range s.Actions() {
-		if a.State == "broken" {
+		switch a.State {
+		case "broken":
 			r.Actions = append(r.Actions, router.Broken{Name: a.Name, Reason: a.LastError})
+		case "paused":
+			r.Actions = append(r.Actions, router.Broken{Name: a.Name, Reason: pauseText(&a)})
 		}
 	}
 	for _, src := range s.Sources() {
@@ -93,7 +97,7 @@ func (s *server) Actions() []router.ActionStatus {
 	for _, p := range s.host.Status() {
 		plugins[p.Action] = p
 	}
-	busy := s.router.Busy()
+	busy, paused := s.router.Busy(), s.router.Paused()
 	out := make([]router.ActionStatus, 0, len(l.cfg.Actions))
 	for _, a := range l.cfg.Actions {
 		p := plugins[a.Name]
@@ -116,10 +120,23 @@ func (s *server) Actions() []router.ActionStatus {
 		if err := l.broken[a.Name]; err != nil && p.PID == 0 {
 			st.State, st.LastError = "broken", err.Error()
 		}
+		if p, ok := paused[a.Name]; ok {
+			since := p.Since.UTC()
+			st.State, st.PausedSince, st.PauseReason = "paused", &since, p.Reason
+		}
 		out = append(out, st)
 	}
 	slices.SortFunc(out, func(a, b router.ActionStatus) int { return cmp.Compare(a.Name, b.Name) })
 	return out
+}
+
+// pauseText says since when and why an action is paused.
+func pauseText(a *router.ActionStatus) string {
+	text := "paused by hand since " + a.PausedSince.Format(time.RFC3339)
+	if a.PauseReason != "" {
+		text += ": " + a.PauseReason
+	}
+	return text
 }
 
 func actionState(s host.State) string {
@@ -184,13 +201,16 @@ func durabilityName(d store.Durability) string {
 
 // pluginMetrics shows the plugins when scraped.
 type pluginMetrics struct {
-	host         *host.Host
-	up, restarts *prometheus.Desc
+	host                 *host.Host
+	paused               func() []router.ActionStatus
+	up, restarts, halted *prometheus.Desc
 }
 
-func newPluginMetrics(h *host.Host) *pluginMetrics {
+func newPluginMetrics(h *host.Host, actions func() []router.ActionStatus) *pluginMetrics {
 	return &pluginMetrics{
-		host: h,
+		host: h, paused: actions,
+		halted: prometheus.NewDesc("pointsman_action_paused",
+			"1 while an action is paused by hand.", []string{"action"}, nil),
 		up: prometheus.NewDesc("pointsman_plugin_up",
 			"1 while the plugin of an action runs.", []string{"action"}, nil),
 		restarts: prometheus.NewDesc("pointsman_plugin_restarts_total",
@@ -202,6 +222,7 @@ func newPluginMetrics(h *host.Host) *pluginMetrics {
 func (m *pluginMetrics) Describe(ch chan<- *prometheus.Desc) {
 	ch <- m.up
 	ch <- m.restarts
+	ch <- m.halted
 }
 
 // Collect implements prometheus.Collector.
@@ -213,5 +234,12 @@ func (m *pluginMetrics) Collect(ch chan<- prometheus.Metric) {
 		}
 		ch <- prometheus.MustNewConstMetric(m.up, prometheus.GaugeValue, up, p.Action)
 		ch <- prometheus.MustNewConstMetric(m.restarts, prometheus.CounterValue, float64(p.Restarts), p.Action)
+	}
+	for _, a := range m.paused() {
+		v := 0.0
+		if a.PausedSince != nil {
+			v = 1
+		}
+		ch <- prometheus.MustNewConstMetric(m.halted, prometheus.GaugeValue, v, a.Name)
 	}
 }

@@ -72,6 +72,13 @@ type Schedules interface {
 	RunSchedule(ctx context.Context, name string) (router.ScheduleRun, error)
 }
 
+// Pauser stops actions and lets them go on. The methods are called concurrently;
+// their errors wrap store.ErrNotFound for an action that is not configured.
+type Pauser interface {
+	Pause(ctx context.Context, action, reason string) (router.Pause, error)
+	Resume(ctx context.Context, action string) error
+}
+
 // Reader is the part of store.Operator that the admin listener reads.
 type Reader interface {
 	Events(ctx context.Context, q store.EventQuery) ([]store.Event, error)
@@ -91,11 +98,12 @@ type Version struct {
 	Arch    string `json:"arch"`
 }
 
-// Config configures New. Router, Orders, Schedules, Store and Metrics are
+// Config configures New. Router, Orders, Pauser, Schedules, Store and Metrics are
 // required.
 type Config struct {
 	Router    Router
 	Orders    Orders
+	Pauser    Pauser
 	Schedules Schedules
 	Store     Reader
 	Metrics   prometheus.Gatherer
@@ -148,26 +156,28 @@ func (a *api) routes() http.Handler {
 	})
 	mux := http.NewServeMux()
 	for path, m := range map[string]methods{
-		"/livez":                       {"GET": a.livez},
-		"/readyz":                      {"GET": a.readyz},
-		"/metrics":                     {"GET": scrape.ServeHTTP},
-		"/api/v1/version":              {"GET": a.version},
-		"/api/v1/status":               {"GET": a.status},
-		"/api/v1/events":               {"GET": a.listEvents},
-		"/api/v1/events/{id}":          {"GET": a.showEvent},
-		"/api/v1/events/{id}/why":      {"GET": a.whyEvent},
-		"/api/v1/why":                  {"POST": a.whyBody},
-		"/api/v1/revisions/{id}":       {"GET": a.showRevision},
-		"/api/v1/deliveries":           {"GET": a.listDeliveries},
-		"/api/v1/deliveries/{id}":      {"GET": a.showDelivery},
-		"/api/v1/deliveries/retry":     {"POST": a.retry},
-		"/api/v1/deliveries/cancel":    {"POST": a.cancel},
-		"/api/v1/actions":              {"GET": a.listActions},
-		"/api/v1/plugins":              {"GET": a.listPlugins},
-		"/api/v1/plugins/{name...}":    {"GET": a.showPlugin},
-		"/api/v1/sources":              {"GET": a.listSources},
-		"/api/v1/schedules":            {"GET": a.listSchedules},
-		"/api/v1/schedules/{name}/run": {"POST": a.runSchedule},
+		"/livez":                        {"GET": a.livez},
+		"/readyz":                       {"GET": a.readyz},
+		"/metrics":                      {"GET": scrape.ServeHTTP},
+		"/api/v1/version":               {"GET": a.version},
+		"/api/v1/status":                {"GET": a.status},
+		"/api/v1/events":                {"GET": a.listEvents},
+		"/api/v1/events/{id}":           {"GET": a.showEvent},
+		"/api/v1/events/{id}/why":       {"GET": a.whyEvent},
+		"/api/v1/why":                   {"POST": a.whyBody},
+		"/api/v1/revisions/{id}":        {"GET": a.showRevision},
+		"/api/v1/deliveries":            {"GET": a.listDeliveries},
+		"/api/v1/deliveries/{id}":       {"GET": a.showDelivery},
+		"/api/v1/deliveries/retry":      {"POST": a.retry},
+		"/api/v1/deliveries/cancel":     {"POST": a.cancel},
+		"/api/v1/actions":               {"GET": a.listActions},
+		"/api/v1/plugins":               {"GET": a.listPlugins},
+		"/api/v1/plugins/{name...}":     {"GET": a.showPlugin},
+		"/api/v1/sources":               {"GET": a.listSources},
+		"/api/v1/schedules":             {"GET": a.listSchedules},
+		"/api/v1/schedules/{name}/run":  {"POST": a.runSchedule},
+		"/api/v1/actions/{name}/pause":  {"POST": a.pause},
+		"/api/v1/actions/{name}/resume": {"POST": a.resume},
 	} {
 		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) { a.dispatch(m, w, r) })
 	}

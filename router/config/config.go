@@ -158,6 +158,8 @@ type Source struct {
 	Translation rules.Translation
 	// Schedule is set for sources of type TypeSchedule alone.
 	Schedule *Schedule
+	// SNMPTrap is set for sources of type TypeSNMPTrap alone.
+	SNMPTrap *SNMPTrap
 }
 
 // Monitor tells whether the source runs within the router, of whatever type it

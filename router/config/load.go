@@ -269,6 +269,7 @@ func sourceTypes() []sourceType {
 			keys: []string{"event", "each", "body", "rate"}, read: (*reader).standardWebhooks,
 		},
 		{name: TypeSchedule, monitor: true, dedup: 24 * time.Hour, keys: scheduleKeys(), read: (*reader).schedule},
+		{name: TypeSNMPTrap, monitor: true, dedup: 24 * time.Hour, keys: snmpTrapKeys(), read: (*reader).snmpTrap},
 	}
 }
 

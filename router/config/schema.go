@@ -88,7 +88,7 @@ func eventsSchema() schema.Schema {
 func rateField() schema.Field {
 	return schema.Field{
 		Name: "rate", Value: schema.Text(`^ *[0-9]*[1-9][0-9]* */ *[smh] *$`),
-		Doc:  "Events taken, such as 100/s, 600/m or 1000/h; what is more gets 429. Left out: no limit.",
+		Doc: "Events taken, such as 100/s, 600/m or 1000/h; what is more gets 429. Left out: no limit.",
 	}
 }
 

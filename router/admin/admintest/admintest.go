@@ -139,6 +139,28 @@ func (f *Fake) Cancel(_ context.Context, ids []string) ([]router.Ordered, error)
 	return f.order(ids, store.Cancelled, store.Ready, store.Leased, store.Dead, store.Held)
 }
 
+// Pause implements admin.Pauser.
+func (f *Fake) Pause(_ context.Context, action, reason string) (router.Pause, error) {
+	since := Time(0)
+	return router.Pause{Since: since, Reason: reason}, f.pause(action, "paused", &since, reason)
+}
+
+// Resume implements admin.Pauser.
+func (f *Fake) Resume(_ context.Context, action string) error {
+	return f.pause(action, "idle", nil, "")
+}
+
+func (f *Fake) pause(action, state string, since *time.Time, reason string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	i := slices.IndexFunc(f.ActionList, func(a router.ActionStatus) bool { return a.Name == action })
+	if i < 0 {
+		return store.ErrNotFound
+	}
+	f.ActionList[i].State, f.ActionList[i].PausedSince, f.ActionList[i].PauseReason = state, since, reason
+	return nil
+}
+
 func (f *Fake) order(ids []string, to store.DeliveryState, from ...store.DeliveryState) ([]router.Ordered, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
