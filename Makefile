@@ -11,7 +11,7 @@ TOOLS    := $(CURDIR)/bin/tools
 LINT     := $(TOOLS)/golangci-lint
 BUF      := $(TOOLS)/buf
 
-.PHONY: help build deps demo test race fuzz bench lint fmt examples generate generated check go
+.PHONY: help build deps demo test race fuzz bench lint fmt examples generate schemas generated check go
 help: ## list the tasks
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
@@ -47,12 +47,16 @@ fmt: $(LINT) ## format
 examples: build ## check and test every example
 	@scripts/examples.sh
 
-generate: $(BUF) $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-grpc ## code from actions/proto
+generate: schemas $(BUF) $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-grpc ## code from actions/proto, and docs/schema
 	cd actions/proto && PATH="$(TOOLS):$$PATH" $(BUF) generate
+
+schemas: go ## docs/schema alone
+	@for s in pointsman:config rules:rules tests:tests; do \
+		$(GO) run ./cmd/pointsman schema $${s#*:} >docs/schema/$${s%:*}.schema.json; done
 
 generated: generate ## check that generated code is current and the contract is kept
 	cd actions/proto && $(BUF) lint
-	git diff --exit-code -- actions/proto
+	git diff --exit-code -- actions/proto docs/schema
 	scripts/breaking.sh $(BUF)
 
 check: build lint generated deps race examples test ## everything CI runs

@@ -192,7 +192,7 @@ func TestChangedPluginIsRefused(t *testing.T) {
 	}
 	config := filepath.Join(dir, "pointsman.yaml")
 	r := pointsman(t, "check", "-c", config)
-	if want := "pointsman.yaml:6:13: action \"wake-lab\": "; r.code != 1 || !strings.Contains(r.stdout, want) ||
+	if want := "pointsman.yaml:7:13: action \"wake-lab\": "; r.code != 1 || !strings.Contains(r.stdout, want) ||
 		!strings.Contains(r.stdout, "not the configured sha256") {
 		t.Errorf("exit code %d, want %q in %s", r.code, want, r.stdout)
 	}
@@ -216,7 +216,7 @@ func TestConstantParametersAreChecked(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := pointsman(t, "check", "-c", filepath.Join(dir, "pointsman.yaml"))
-	for _, want := range []string{"rules.yaml:14:15: ", "missing property 'mac'", "'address' not allowed"} {
+	for _, want := range []string{"rules.yaml:15:15: ", "missing property 'mac'", "'address' not allowed"} {
 		if r.code != 1 || !strings.Contains(r.stdout, want) {
 			t.Errorf("exit code %d, want %q in %s", r.code, want, r.stdout)
 		}

@@ -70,7 +70,7 @@ func (r *Router) accept(ctx context.Context, batch []pending) ([]Result, error) 
 		p := &batch[i]
 		p.left = left
 		if p.ev != nil {
-			p.matches = p.setup.Rules.Match(p.ev)
+			p.matches = r.match(p.setup, p.ev)
 			r.validate(p)
 			p.ev.Digest() // computed once, here and not in the one goroutine that commits
 		}

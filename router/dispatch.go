@@ -80,8 +80,12 @@ func (r *Router) claim(ctx context.Context) (time.Duration, error) {
 }
 
 // wants asks for as many deliveries of each action as it has free slots, and for
-// none while it is paused or its plugin cannot be started.
+// none while it is paused or its plugin cannot be started. In a dry run of the
+// whole router nothing is asked for: what waits, waits on.
 func (r *Router) wants(s *Setup) []store.Want {
+	if s.Rules.DryRun() {
+		return nil
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	wants := make([]store.Want, 0, len(s.Actions))

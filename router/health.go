@@ -73,14 +73,17 @@ type Health struct {
 	Reasons []string
 	// Shortfalls are settings of the store below the wanted durability.
 	Shortfalls []store.Shortfall
+	// Rules are in quarantine, by name.
+	Rules []Broken
 }
 
 // Health returns the state as of now.
 func (r *Router) Health() Health {
 	h := &r.health
+	out := Health{Rules: r.slow.list()}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	out := Health{Shortfalls: slices.Clone(h.shortfalls)}
+	out.Shortfalls = slices.Clone(h.shortfalls)
 	for reason, text := range h.reasons {
 		if until, ends := h.until[reason]; ends && time.Now().After(until) {
 			continue

@@ -84,13 +84,17 @@ func (r *Router) retain(ctx context.Context) {
 
 // buryOrphans ends deliveries of actions that are not configured, when they
 // have waited for longer than orphanAge; those too that were leased when the
-// action went, and whose lease nobody takes over.
+// action went, and whose lease nobody takes over. A router that is dry as a whole
+// ends none.
 func (r *Router) buryOrphans(ctx context.Context) {
 	counts, err := r.cfg.Store.Counts(ctx)
 	if err != nil {
 		return // the store's trouble is reported elsewhere
 	}
 	setup := r.setup.Load()
+	if setup.Rules.DryRun() {
+		return
+	}
 	now := r.cfg.Now()
 	for _, c := range counts {
 		if _, configured := setup.Actions[c.Action]; configured || c.State != store.Ready && c.State != store.Leased || now.Sub(c.Oldest) < orphanAge {

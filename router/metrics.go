@@ -4,6 +4,7 @@ import (
 	"context"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -29,6 +30,8 @@ type Metrics struct {
 	Matches *prometheus.CounterVec
 	// RuleErrors by rule: a when, key, if or with that failed.
 	RuleErrors *prometheus.CounterVec
+	// RuleOverruns by rule: events of which it would have taken more than it may.
+	RuleOverruns *prometheus.CounterVec
 	// Settled counts stored outcomes of attempts by action and outcome (done,
 	// failed, permanent, timeout, crashed, released, cancelled, lost).
 	Settled *prometheus.CounterVec
@@ -41,6 +44,8 @@ type Metrics struct {
 	// StoreUnavailable counts store operations that failed because the store
 	// could not be reached or could not write.
 	StoreUnavailable prometheus.Counter
+
+	quarantined atomic.Pointer[quarantine] // of the router
 
 	mu      sync.Mutex // guards sources
 	sources map[string]EventCounts
@@ -93,6 +98,8 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			"Rules that concerned an event, by rule and verdict.", "rule", "verdict"),
 		RuleErrors: counters("rule_errors_total",
 			"Expressions of a rule that failed.", "rule"),
+		RuleOverruns: counters("rule_overruns_total",
+			"Events of which a rule would have taken more steps than it may, by rule.", "rule"),
 		Settled: counters("attempts_settled_total",
 			"Attempts whose outcome is stored, by action and outcome.", "action", "outcome"),
 		AttemptSeconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
@@ -115,7 +122,16 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Help: "Store operations that failed because the store could not be reached or could not write.",
 		}),
 	}
-	reg.MustRegister(m.Events, m.Matches, m.RuleErrors, m.Settled, m.AttemptSeconds,
+	quarantined := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "pointsman_rules_quarantined",
+		Help: "Rules that get few steps now because they took too many of an event.",
+	}, func() float64 {
+		if q := m.quarantined.Load(); q != nil {
+			return float64(len(q.list()))
+		}
+		return 0
+	})
+	reg.MustRegister(m.Events, m.Matches, m.RuleErrors, m.RuleOverruns, quarantined, m.Settled, m.AttemptSeconds,
 		m.CommitEvents, m.CommitSeconds, m.StoreUnavailable)
 	return m
 }

@@ -28,6 +28,8 @@ func (e *refused) Error() string { return e.text }
 // Retry makes dead, held and cancelled deliveries ready again with fresh
 // budgets. One whose call could not be evaluated is evaluated again with the
 // rule now in force; a held fan-out is expanded by the rules of its acceptance.
+// A router that is dry as a whole refuses: the delivery would only wait, and
+// somebody who asks for a retry means it to run.
 func (r *Router) Retry(ctx context.Context, ids []string) ([]Ordered, error) {
 	return r.order(ctx, ids, r.retry)
 }
@@ -88,6 +90,9 @@ func (r *Router) change(ctx context.Context, d *store.Delivery, c store.Change) 
 }
 
 func (r *Router) retry(ctx context.Context, d *store.Delivery) error {
+	if r.setup.Load().Rules.DryRun() {
+		return &refused{"the router runs with --dry-run and runs nothing"}
+	}
 	if d.State == store.Held && d.Reason == store.ReasonFanOut {
 		return r.expand(ctx, d)
 	}

@@ -8,17 +8,18 @@ import (
 
 	"github.com/pointsman/pointsman/router/store"
 	"github.com/pointsman/pointsman/rules"
+	"github.com/pointsman/pointsman/rules/replay"
 )
 
 // The words of verdicts, as in docs/rules.md.
 const (
-	VerdictMatched    = "matched"
-	VerdictNotMatched = "not_matched"
-	VerdictThrottled  = "throttled"
-	VerdictDryRun     = "dry_run"
-	VerdictSkipped    = "skipped"
-	VerdictHeld       = "held"
-	VerdictError      = "error"
+	VerdictMatched    = string(replay.Matched)
+	VerdictNotMatched = string(replay.NotMatched)
+	VerdictThrottled  = string(replay.Throttled)
+	VerdictDryRun     = string(replay.DryRun)
+	VerdictSkipped    = string(replay.Skipped)
+	VerdictHeld       = string(replay.Held)
+	VerdictError      = string(replay.Error)
 )
 
 // plan makes the Txn of one event: its verdicts, the state it changes and its
@@ -93,31 +94,13 @@ func planCalls(t *store.Txn, p *pending, m *rules.Match, now time.Time) {
 		}
 		return
 	}
-	var notes []string
-	verdict := VerdictMatched
-	if m.Rule.DryRun {
-		verdict = VerdictDryRun
-	}
-	skipped, failed := 0, 0
 	for _, c := range m.Calls {
-		switch {
-		case c.Skipped:
-			skipped++
-			notes = append(notes, fmt.Sprintf("step %d (%s) skipped: its if is false", c.Step+1, c.Action))
-			continue
-		case c.Err != nil:
-			failed++
-			notes = append(notes, fmt.Sprintf("step %d (%s): %v", c.Step+1, c.Action, c.Err))
+		if !c.Skipped {
+			t.Deliveries = append(t.Deliveries, callDelivery(t, p, m, c, now))
 		}
-		t.Deliveries = append(t.Deliveries, callDelivery(t, p, m, c, now))
 	}
-	switch {
-	case failed > 0:
-		verdict = VerdictError
-	case skipped > 0 && skipped == len(m.Calls):
-		verdict = VerdictSkipped
-	}
-	addVerdict(t, m.Rule, verdict, strings.Join(notes, "; "))
+	verdict, reason := replay.Judge(m)
+	addVerdict(t, m.Rule, string(verdict), reason)
 }
 
 // callDelivery makes the delivery of one call: ready, or dead when the call

@@ -23,12 +23,14 @@ type revision struct {
 	Files   []rules.File      `json:"files"`
 	Actions []string          `json:"actions"`
 	Plugins map[string]string `json:"plugins"`
+	// DryRun: the whole router ran dry.
+	DryRun bool `json:"dry_run,omitempty"`
 }
 
 // NewRevision records a rule set with the names of the configured actions and
 // the versions of their plugins. The same content has the same id.
 func NewRevision(rs *rules.Ruleset, actions []string, plugins map[string]string, now time.Time) (store.Revision, error) {
-	text, err := json.Marshal(revision{Files: rs.Files(), Actions: actions, Plugins: plugins})
+	text, err := json.Marshal(revision{Files: rs.Files(), Actions: actions, Plugins: plugins, DryRun: rs.DryRun()})
 	if err != nil {
 		return store.Revision{}, fmt.Errorf("encode the revision: %w", err)
 	}
@@ -58,6 +60,9 @@ func rulesOf(rev store.Revision) (*rules.Ruleset, error) {
 	rs, err := rules.LoadFiles(content.Files, rules.Options{})
 	if err != nil {
 		return nil, fmt.Errorf("revision %s: %w", rev.ID, err)
+	}
+	if content.DryRun {
+		rs = rs.AsDryRun()
 	}
 	return rs, nil
 }

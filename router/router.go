@@ -82,6 +82,8 @@ type Config struct {
 
 // Setup is the part of the configuration that a reload replaces, as a whole.
 type Setup struct {
+	// Rules that are AsDryRun make the whole router dry: what they call for is
+	// recorded, nothing is run, and deliveries that wait in the store wait on.
 	Rules   *rules.Ruleset
 	Actions map[string]Action
 	// Revision records Rules; events refer to it.
@@ -125,6 +127,7 @@ type Router struct {
 	commits *committer
 	settles *settler
 	health  health
+	slow    quarantine
 	pauses  pauses
 
 	accepting atomic.Bool
@@ -146,6 +149,7 @@ func New(cfg Config) (*Router, error) {
 	}
 	cfg = cfg.withDefaults()
 	r := &Router{
+		slow:    quarantine{now: cfg.Now},
 		cfg:     cfg,
 		log:     cfg.Log,
 		metrics: cfg.Metrics,
@@ -159,6 +163,7 @@ func New(cfg Config) (*Router, error) {
 	r.setup.Store(&cfg.Setup)
 	r.commits = newCommitter(r)
 	r.settles = newSettler(r)
+	r.metrics.quarantined.Store(&r.slow)
 	r.health.set(reasonStarting, "starting")
 	return r, nil
 }
@@ -213,7 +218,8 @@ func (r *Router) Run(ctx context.Context) error {
 	r.accepting.Store(true)
 	close(r.started)
 	r.health.clear(reasonStarting)
-	r.log.Info("router started", "rules", len(r.setup.Load().Rules.Rules()), "actions", len(r.setup.Load().Actions))
+	r.log.Info("router started", "rules", len(r.setup.Load().Rules.Rules()), "actions", len(r.setup.Load().Actions),
+		"dry_run", r.setup.Load().Rules.DryRun())
 	err := r.dispatch(ctx)
 	stopping := time.Now()
 	if err != nil { // another has taken over and will run them again
@@ -315,6 +321,7 @@ func (r *Router) Reload(ctx context.Context, s Setup) error {
 		return fmt.Errorf("store the revision: %w", err)
 	}
 	r.setup.Store(&s)
+	r.slow.clear()
 	r.mu.Lock()
 	clear(r.resting) // perhaps they are mended now
 	r.mu.Unlock()

@@ -24,9 +24,14 @@ type Readiness struct {
 	// Actions and Sources are the broken ones.
 	Actions []Broken `json:"actions"`
 	Sources []Broken `json:"sources"`
+	// Rules are those in quarantine because they took too much of an event; they
+	// do not make the router unready.
+	Rules []Broken `json:"rules"`
+	// DryRun: events are accepted and recorded, nothing is run.
+	DryRun bool `json:"dry_run"`
 }
 
-// Broken is an action or a source that does not work now, and why.
+// Broken is an action, a source or a rule that does not work now, and why.
 type Broken struct {
 	Name   string `json:"name"`
 	Reason string `json:"reason"`
@@ -44,7 +49,9 @@ type Status struct {
 	Reloaded    time.Time `json:"reloaded"`
 	ReloadError string    `json:"reload_error"`
 	Rules       int       `json:"rules"`
-	Sources     int       `json:"sources"`
+	// DryRun: the router was started with --dry-run.
+	DryRun  bool `json:"dry_run"`
+	Sources int  `json:"sources"`
 }
 
 // SourceStatus is one configured source, a webhook or POST /events as well as
@@ -66,6 +73,27 @@ type SourceStatus struct {
 	Rejected  int        `json:"rejected"`
 }
 
+// ScheduleStatus is one configured schedule.
+type ScheduleStatus struct {
+	Name string `json:"name"`
+	// When is what it says of its times, as "cron 0 2 * * *".
+	When     string `json:"when"`
+	Timezone string `json:"timezone"`
+	Jitter   string `json:"jitter"`
+	CatchUp  string `json:"catch_up"`
+	// Last is the nominal time of the last tick, nil when there was none; Next
+	// are the next five. All are in the schedule's zone.
+	Last *time.Time  `json:"last"`
+	Next []time.Time `json:"next"`
+}
+
+// ScheduleRun is the event of a schedule that a person has run.
+type ScheduleRun struct {
+	ID string `json:"id"`
+	// Source is the schedule's name.
+	Source string `json:"source"`
+}
+
 // The states of a source.
 const (
 	SourceOK     = "ok"
@@ -79,8 +107,9 @@ type ActionStatus struct {
 	// Version is what it says of itself, empty before its first start.
 	Plugin  string `json:"plugin"`
 	Version string `json:"version"`
-	// State is idle (not started yet), running, broken (see LastError), or paused.
-	// The admin listener adds removed, for actions that only deliveries still name.
+	// State is idle (not started yet), running, broken (see LastError), paused, or
+	// dry_run: its calls are recorded and not run. The admin listener adds
+	// removed, for actions that only deliveries still name.
 	State string `json:"state"`
 	// PausedSince is when a person paused it, null when it is not paused;
 	// PauseReason is what they said.
@@ -98,7 +127,8 @@ type ActionStatus struct {
 	Retry     RetryStatus `json:"retry"`
 	// OnUncertain is retry or hold.
 	OnUncertain string `json:"on_uncertain"`
-	DryRun      bool   `json:"dry_run"`
+	// DryRun: the action, or the whole router, is dry.
+	DryRun bool `json:"dry_run"`
 }
 
 // RetryStatus is the retry policy of an action; durations as in the

@@ -250,14 +250,22 @@ func (v *RuleVerdict) group() int {
 	return 2
 }
 
+// Revision returns the rules of a revision and when it was first in force. The
+// error wraps store.ErrNotFound when no event refers to it any more.
+func (r *Router) Revision(ctx context.Context, id string) (*rules.Ruleset, time.Time, error) {
+	if s := r.setup.Load(); s.Revision.ID == id {
+		return s.Rules, s.Revision.Created, nil
+	}
+	rev, err := r.cfg.Store.Revision(ctx, id)
+	if err != nil {
+		return nil, time.Time{}, fmt.Errorf("revision %s: %w", id, err)
+	}
+	rs, err := rulesOf(rev)
+	return rs, rev.Created, err
+}
+
 // revisionOf returns the rules that were in force when ev was accepted.
 func (r *Router) revisionOf(ctx context.Context, ev store.Event) (*rules.Ruleset, error) {
-	if s := r.setup.Load(); s.Revision.ID == ev.Revision {
-		return s.Rules, nil
-	}
-	rev, err := r.cfg.Store.Revision(ctx, ev.Revision)
-	if err != nil {
-		return nil, fmt.Errorf("revision %s: %w", ev.Revision, err)
-	}
-	return rulesOf(rev)
+	rs, _, err := r.Revision(ctx, ev.Revision)
+	return rs, err
 }

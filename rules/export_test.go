@@ -1,7 +1,7 @@
 package rules
 
 // MatchValue is Match of an event whose Value is v.
-func (rs *Ruleset) MatchValue(v map[string]any) []Match { return rs.match(v) }
+func (rs *Ruleset) MatchValue(v map[string]any) []Match { return rs.match(v, nil) }
 
 // ExplainValue is Explain of an event whose Value is v.
 func (rs *Ruleset) ExplainValue(v map[string]any) []Explanation { return rs.explain(rs.rules, v) }

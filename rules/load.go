@@ -114,7 +114,11 @@ func LoadFiles(files []File, opts Options) (*Ruleset, error) {
 	for _, f := range files {
 		l.file(f)
 	}
+	l.loops()
 	errs, warnings := l.problems()
+	if opts.Lint != nil {
+		opts.Lint.Warnings = warnings
+	}
 	if len(errs) > 0 {
 		return nil, errs
 	}
@@ -133,6 +137,7 @@ type loader struct {
 	same     map[[32]byte]string // rules by what they do
 	docs     []*source
 	errs     Errors
+	lint     lint
 }
 
 // source is a parsed file and where its rules begin.
@@ -236,7 +241,7 @@ func (l *loader) rule(src *source, item *strictyaml.Node) {
 	src.starts[at].name = r.Name
 	if n := m.Required("when"); n != nil {
 		if r.when = l.expression(n); r.when != nil && r.when.Constant() {
-			n.Warnf("when is the same for every event (it reads no field of event)")
+			n.Warn(constantCondition, 0, "when is the same for every event (it reads no field of event)")
 		}
 	}
 	if n := m.Key("key"); n != nil {
@@ -254,6 +259,7 @@ func (l *loader) rule(src *source, item *strictyaml.Node) {
 	}
 	l.do(r, m)
 	l.repeated(r, m)
+	l.check(r, m)
 	r.stateName = stateName(r.Name, r.KeyText(), r.DryRun)
 	l.rules = append(l.rules, r)
 }
@@ -300,6 +306,10 @@ func compileAt(c *expression.Compiler, n *strictyaml.Node, text string, offset i
 		if errors.As(err, &e) {
 			offset += e.Offset
 		}
+		if n.CutByComment() {
+			n.ErrorfAt(offset, "%s (a # after a space begins a comment in YAML: put the expression in quotes)", err)
+			return nil
+		}
 		n.ErrorfAt(offset, "%s", err)
 		return nil
 	}
@@ -316,6 +326,7 @@ func (l *loader) do(r *Rule, m *strictyaml.Map) {
 		if st, ok := l.step(item); ok {
 			r.steps = append(r.steps, st)
 			r.Actions = append(r.Actions, st.action)
+			l.emits(r, st.action, item)
 		}
 	}
 }
@@ -359,10 +370,11 @@ func (l *loader) repeated(r *Rule, m *strictyaml.Map) {
 	}
 	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %s", r.when.Text(), r.KeyText(), text))
 	if first, ok := l.same[sum]; ok {
-		m.Node().Warnf("it has the when, key and do of rule %q (remove one)", first)
+		m.Node().Warn(sameRule, 0, "it has the when, key and do of rule %q (remove one)", first)
 		return
 	}
 	l.same[sum] = r.Name
+	l.alike(r, m, do)
 }
 
 func sortedEntries(entries []strictyaml.Entry) []strictyaml.Entry {

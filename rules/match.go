@@ -14,15 +14,37 @@ import (
 // longKey is the longest key, in bytes, that a state key holds as it is.
 const longKey = 64
 
+// What one rule may take of one event, all its expressions together: time in
+// steps of at most 250 ns, and memory in steps of at most 64 bytes.
+const (
+	MaxSteps = expression.MaxSteps
+	// ConfinedSteps are those of a confined rule.
+	ConfinedSteps = MaxSteps / 20
+)
+
+// ErrOverrun is, by errors.Is, the error of an expression that would take more
+// than its rule has left.
+var ErrOverrun = expression.ErrSteps
+
+// Confined names the rules that may take only ConfinedSteps of an event,
+// because they took too much of another. It must not be changed.
+type Confined map[string]struct{}
+
 // Match returns one Match for each rule whose when is true or failed, in file
 // order. The rules of one Ruleset share what they read of the event.
-func (rs *Ruleset) Match(ev *Event) []Match { return rs.match(ev.Value()) }
+func (rs *Ruleset) Match(ev *Event) []Match { return rs.match(ev.Value(), nil) }
 
-func (rs *Ruleset) match(event map[string]any) []Match {
+// MatchConfined is Match with some rules confined; nil: none.
+func (rs *Ruleset) MatchConfined(ev *Event, confined Confined) []Match {
+	return rs.match(ev.Value(), confined)
+}
+
+func (rs *Ruleset) match(event map[string]any, confined Confined) []Match {
 	s := rs.state(event)
 	defer rs.release(s)
 	var matches []Match
 	for _, r := range rs.rules {
+		s.Allow(r.allowed(confined))
 		ok, err := r.when.Test(s)
 		switch {
 		case err != nil:
@@ -32,6 +54,13 @@ func (rs *Ruleset) match(event map[string]any) []Match {
 		}
 	}
 	return matches
+}
+
+func (r *Rule) allowed(confined Confined) int {
+	if _, ok := confined[r.Name]; ok {
+		return ConfinedSteps
+	}
+	return MaxSteps
 }
 
 // state takes a state from the pool and shows it the event.

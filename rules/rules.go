@@ -5,6 +5,8 @@ package rules
 
 import (
 	"encoding/json"
+	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -27,6 +29,15 @@ type Options struct {
 	// Actions are the configured actions by name. A step of another action is
 	// an error. Nil: any name is taken.
 	Actions map[string]Action
+	// Lint, when set, makes Load look for what is possible in a rule but hardly
+	// meant, and takes the warnings; see docs/rules.md. Load then takes
+	// two to three times as long.
+	Lint *Lint
+}
+
+// Lint takes every warning of a Load, also of one that ends with an error.
+type Lint struct {
+	Warnings []*Error
 }
 
 // Action is what rules know of a configured action.
@@ -34,6 +45,11 @@ type Action struct {
 	// CheckParams validates parameters, a JSON value ("null" for a step without
 	// with), that are the same for every event. Nil: not validated.
 	CheckParams func(params json.RawMessage) error
+	// Emits tells of an action that sends events to this very router the type of
+	// the event for a value of with, nil without one. An empty type is one that
+	// cannot be seen; sends is false when no event is sent. It is for Lint. Nil:
+	// nothing is known to be sent.
+	Emits func(with any) (eventType string, sends bool)
 }
 
 // File is the text of a rule file.
@@ -48,6 +64,7 @@ type Ruleset struct {
 	rules    []*Rule
 	files    []File
 	warnings []*Error
+	dryRun   bool
 	states   sync.Pool // of *expression.State
 }
 
@@ -87,6 +104,22 @@ func (rs *Ruleset) Files() []File { return rs.files }
 // Warnings lists what is possible in a rule but hardly meant, by file and line.
 func (rs *Ruleset) Warnings() []*Error { return rs.warnings }
 
+// AsDryRun returns the same rules, each with dry_run: true, and so with windows
+// of its own.
+func (rs *Ruleset) AsDryRun() *Ruleset {
+	dry := &Ruleset{rules: make([]*Rule, len(rs.rules)), files: rs.files, warnings: rs.warnings, dryRun: true}
+	dry.states.New = rs.states.New
+	for i, r := range rs.rules {
+		copied := *r
+		copied.DryRun, copied.stateName = true, stateName(r.Name, r.KeyText(), true)
+		dry.rules[i] = &copied
+	}
+	return dry
+}
+
+// DryRun says whether AsDryRun made the set.
+func (rs *Ruleset) DryRun() bool { return rs.dryRun }
+
 // KeyText returns the text of the rule's key expression, "" without key.
 func (r *Rule) KeyText() string {
 	if r.key == nil {
@@ -123,6 +156,12 @@ type Call struct {
 	Constant bool
 	// Err says why if or with failed.
 	Err error
+}
+
+// Overrun tells whether Err, KeyErr or the Err of a call is an ErrOverrun.
+func (m *Match) Overrun() bool {
+	over := func(err error) bool { return err != nil && errors.Is(err, ErrOverrun) }
+	return over(m.Err) || over(m.KeyErr) || slices.ContainsFunc(m.Calls, func(c Call) bool { return over(c.Err) })
 }
 
 // StateKey names the state of the match's rule and key in the store; "" when

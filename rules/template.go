@@ -207,31 +207,35 @@ func (t *template) appendWhole(dst []byte, s *expression.State) ([]byte, error) 
 	if err != nil {
 		return nil, err
 	}
-	if dst, err = expression.AppendJSON(dst, v); err != nil {
+	if dst, err = s.AppendJSON(dst, v); err != nil {
 		return nil, fmt.Errorf("%s: %w", t.where, err)
 	}
 	return dst, nil
 }
 
 func (t *template) appendText(dst []byte, s *expression.State) ([]byte, error) {
-	var b strings.Builder
+	text := make([]byte, 0, 64)
 	for _, p := range t.parts {
 		if p.prog == nil {
-			b.WriteString(p.text)
+			text = append(text, p.text...)
 			continue
 		}
 		v, err := t.eval(p.prog, s)
 		if err != nil {
 			return nil, err
 		}
-		text, err := expression.Text(v)
+		if text, err = s.AppendText(text, v); s.Overrun() {
+			return nil, fmt.Errorf("%s: %w", t.where, err)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("%s: %s is a %s, which cannot stand inside text (let it be the whole value)",
 				t.where, p.prog.Text(), expression.TypeName(v))
 		}
-		b.WriteString(text)
 	}
-	dst, _ = jsontext.AppendQuote(dst, b.String())
+	dst, err := s.AppendQuoted(dst, text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", t.where, err)
+	}
 	return dst, nil
 }
 

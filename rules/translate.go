@@ -158,7 +158,8 @@ func NewTranslator(t Translation) (*Translator, error) {
 	return tr, nil
 }
 
-// Events translates a request as a whole: all events, or an error. It is an
+// Events translates a request as a whole: all events, or an error. All its
+// expressions share expression.MaxSteps. The error is an
 // *EventError when the body is not good JSON, or a *RequestError. limit bounds
 // the number of items. The events' source attribute and ids need no care of the
 // sender: the same content gets the same id.
@@ -200,10 +201,10 @@ func (tr *Translator) Events(req Request, lim Limits, limit int) ([]*Event, erro
 	}
 	evs := make([]*Event, len(items))
 	for i, item := range items {
-		s.Reset(body, headers, query, item)
+		s.Replace(3, item)
 		var data []byte
 		if tr.data == nil {
-			if data, err = expression.AppendJSON(nil, item); err != nil {
+			if data, err = s.AppendJSON(nil, item); err != nil {
 				return nil, &RequestError{"event.data", i, err}
 			}
 		}
@@ -233,7 +234,7 @@ func (tr *Translator) event(s *expression.State, data []byte, at time.Time, lim 
 	if tr.data != nil {
 		v, err := tr.data.Eval(s)
 		if err == nil {
-			data, err = expression.AppendJSON(nil, v)
+			data, err = s.AppendJSON(nil, v)
 		}
 		if err != nil {
 			return nil, &RequestError{"event.data", index, err}

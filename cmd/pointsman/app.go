@@ -63,9 +63,9 @@ func (a *app) root() *cobra.Command {
 	flags.StringVarP(&a.configPath, "config", "c", defaultConfig, "configuration `file`")
 	flags.StringVarP(&a.output, "output", "o", "table", "output `format`: table or json")
 	flags.StringVar(&a.url, "url", "", "base `URL` of the router (default: from the environment or the configuration)")
-	root.AddCommand(a.serveCmd(), a.demoCmd(), a.checkCmd(), a.testCmd(), a.pluginCmd(),
+	root.AddCommand(a.serveCmd(), a.demoCmd(), a.checkCmd(), a.testCmd(), a.backtestCmd(), a.pluginCmd(),
 		a.sendCmd(), a.whyCmd(), a.eventsCmd(), a.deliveriesCmd(),
-		a.actionsCmd(), a.sourcesCmd(), a.pluginsCmd(), a.versionCmd())
+		a.actionsCmd(), a.sourcesCmd(), a.schedulesCmd(), a.pluginsCmd(), a.schemaCmd(), a.versionCmd())
 	return root
 }
 

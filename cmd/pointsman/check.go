@@ -8,6 +8,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pointsman/pointsman/actions/host"
+	"github.com/pointsman/pointsman/router/config"
+	"github.com/pointsman/pointsman/rules"
 	"github.com/pointsman/pointsman/rules/strictyaml"
 )
 
@@ -34,19 +36,24 @@ func (a *app) checkCmd() *cobra.Command {
 type finding struct {
 	Severity string `json:"severity"`
 	// File, Line and Col are empty for what has no place in a file.
-	File    string `json:"file"`
-	Line    int    `json:"line"`
-	Col     int    `json:"col"`
+	File string `json:"file"`
+	Line int    `json:"line"`
+	Col  int    `json:"col"`
+	// Code is a stable word for the kind of finding: "invalid" for an error.
+	Code    string `json:"code"`
 	Message string `json:"message"`
 
 	text string // with place, source line and caret
 }
 
 func newFinding(severity string, err error) finding {
-	f := finding{Severity: severity, Message: err.Error(), text: err.Error()}
+	f := finding{Severity: severity, Code: "invalid", Message: err.Error(), text: err.Error()}
 	var at *strictyaml.Error
 	if errors.As(err, &at) {
 		f.File, f.Line, f.Col, f.Message = at.File, at.Line, at.Col, at.Msg
+		if severity == "warning" {
+			f.Code = at.Code
+		}
 	}
 	return f
 }
@@ -88,20 +95,32 @@ func (a *app) check(ctx context.Context, strict, noPlugins bool) error {
 	return nil
 }
 
-// findings runs the load path of serve and takes its errors apart.
+// findings runs the load path of serve and takes its errors apart. Where the
+// configuration is not valid, the rules are looked at without it.
 func (a *app) findings(ctx context.Context, noPlugins bool) (problems, warnings []error, err error) {
+	var lint rules.Lint
+	defer func() {
+		for _, w := range lint.Warnings {
+			warnings = append(warnings, w)
+		}
+	}()
 	cfg, err := loadConfig(a.configPath)
 	if err != nil {
-		return flatten(err), nil, nil
+		problems = flatten(err)
+		if fsys, patterns, ok := config.RuleFiles(a.configPath); ok {
+			_, err = rules.Load(fsys, rules.Options{Lint: &lint}, patterns...)
+			problems = append(problems, flatten(err)...)
+		}
+		return problems, nil, nil
 	}
 	h, err := host.New(host.Config{Bundled: bundledDescriptions(), Log: a.quietLog()})
 	if err != nil {
 		return nil, nil, fmt.Errorf("prepare to ask plugins: %w", err)
 	}
 	defer h.Close(ctx)
-	l, err := load(ctx, cfg, h, !noPlugins)
+	l, err := load(ctx, cfg, h, !noPlugins, &lint)
 	problems = append(flatten(err), l.brokenProblems()...)
-	for _, w := range l.warnings() {
+	for _, w := range cfg.Warnings {
 		warnings = append(warnings, w)
 	}
 	return problems, warnings, nil

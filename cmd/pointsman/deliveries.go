@@ -68,9 +68,17 @@ func deliveryHeading() []string {
 
 func deliveryRow(d *admin.Delivery) []string {
 	return []string{
-		when(d.Created), d.ID, d.Rule, d.Action, d.State, strconv.Itoa(d.Attempts), whenMaybe(d.Due),
+		when(d.Created), d.ID, d.Rule, d.Action, stateText(d), strconv.Itoa(d.Attempts), whenMaybe(d.Due),
 		d.EventID, first(d.Error, d.Reason),
 	}
+}
+
+// stateText is the state for people; done alone does not say that anything ran.
+func stateText(d *admin.Delivery) string {
+	if d.DryRun {
+		return d.State + " (dry run)"
+	}
+	return d.State
 }
 
 func (a *app) deliveriesListCmd() *cobra.Command {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 	"golang.org/x/sys/unix"
@@ -41,12 +42,10 @@ func openDataDir(path string) (*dataDir, error) {
 	if err != nil {
 		return nil, fmt.Errorf("data_dir: %w", err)
 	}
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		pid := make([]byte, 16)
-		n, _ := lock.ReadAt(pid, 0)
+	if holder, err := lockFile(lock); err != nil {
 		_ = lock.Close()
 		if errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, fmt.Errorf("data_dir %s is in use by another router (process %s)", path, strings.TrimSpace(string(pid[:n])))
+			return nil, fmt.Errorf("data_dir %s is in use by another router (process %s)", path, holder)
 		}
 		return nil, fmt.Errorf("lock data_dir %s: %w", path, err)
 	}
@@ -56,6 +55,28 @@ func openDataDir(path string) (*dataDir, error) {
 		return nil, fmt.Errorf("data_dir %s: %w", path, err)
 	}
 	return d, nil
+}
+
+// lockWait is how long the lock of a router that is dead may outlive it: a child
+// that was being forked when it was killed has the lock until its exec.
+const lockWait = 3 * time.Second
+
+// lockFile takes the lock, or tells which process has it.
+func lockFile(lock *os.File) (holder string, err error) {
+	for until := time.Now().Add(lockWait); ; time.Sleep(10 * time.Millisecond) {
+		err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return "", nil
+		}
+		text := make([]byte, 16)
+		n, _ := lock.ReadAt(text, 0)
+		holder := strings.TrimSpace(string(text[:n]))
+		pid, bad := strconv.Atoi(holder)
+		dead := bad == nil && errors.Is(unix.Kill(pid, 0), unix.ESRCH)
+		if !errors.Is(err, unix.EWOULDBLOCK) || !dead || time.Now().After(until) {
+			return holder, err
+		}
+	}
 }
 
 func (d *dataDir) identify() error {

@@ -67,9 +67,9 @@ func loadConfig(path string) (*config.Config, error) {
 }
 
 // load asks the plugins what they take, and loads the rules against that. With
-// ask false, executables are not started and their parameters not checked. The
-// error holds every problem with its place.
-func load(ctx context.Context, cfg *config.Config, h *host.Host, ask bool) (*loaded, error) {
+// ask false, executables are not started and their parameters not checked. lint,
+// unless nil, takes the warnings of the rules. The error holds every problem with its place.
+func load(ctx context.Context, cfg *config.Config, h *host.Host, ask bool, lint *rules.Lint) (*loaded, error) {
 	l := &loaded{
 		cfg: cfg, specs: specs(cfg),
 		described: make(map[string]actions.Description), broken: make(map[string]error),
@@ -85,9 +85,10 @@ func load(ctx context.Context, cfg *config.Config, h *host.Host, ask bool) (*loa
 		if err := h.ValidateSettings(spec); err != nil {
 			problems = append(problems, cfg.Problem(a.SettingsPos, "action %q: %v", a.Name, err))
 		}
-		byName[a.Name] = rules.Action{CheckParams: func(params json.RawMessage) error {
-			return h.ValidateParams(spec, params)
-		}}
+		byName[a.Name] = rules.Action{
+			CheckParams: func(params json.RawMessage) error { return h.ValidateParams(spec, params) },
+			Emits:       emits(cfg, a),
+		}
 	}
 	for _, src := range cfg.Sources {
 		if !src.Hook() {
@@ -102,7 +103,7 @@ func load(ctx context.Context, cfg *config.Config, h *host.Host, ask bool) (*loa
 	}
 	fsys, patterns := cfg.RulesFS()
 	var err error
-	if l.rules, err = rules.Load(fsys, rules.Options{Actions: byName}, patterns...); err != nil {
+	if l.rules, err = rules.Load(fsys, rules.Options{Actions: byName, Lint: lint}, patterns...); err != nil {
 		problems = append(problems, err)
 	}
 	return l, errors.Join(problems...)
@@ -138,7 +139,7 @@ func (l *loaded) brokenProblems() []error {
 	return out
 }
 
-// warnings are what check --strict refuses.
+// warnings are those that serve logs.
 func (l *loaded) warnings() []*strictyaml.Error {
 	out := append([]*strictyaml.Error(nil), l.cfg.Warnings...)
 	if l.rules != nil {

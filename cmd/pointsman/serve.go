@@ -31,26 +31,32 @@ import (
 )
 
 func (a *app) serveCmd() *cobra.Command {
-	return &cobra.Command{
+	var dryRun bool
+	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the router until SIGTERM",
 		Long: "Run the router. Logs go to stderr, as JSON when it is not a terminal. SIGHUP loads the configuration's\n" +
 			"rules, sources, events and actions again, as a whole or not at all. SIGTERM and SIGINT stop it: nothing is accepted any\n" +
 			"more, running actions get shutdown_grace, what they do not finish is run after the next start.\n" +
+			"With --dry-run everything happens but the calls: they are recorded as dry runs, and deliveries that\n" +
+			"wait in the store wait on.\n" +
 			"Exits 3 when the configuration is not valid or the store may not be used.",
-		Example: "  pointsman serve\n  pointsman serve -c /etc/pointsman/pointsman.yaml",
+		Example: "  pointsman serve\n  pointsman serve -c /etc/pointsman/pointsman.yaml --dry-run",
 		Args:    cobra.NoArgs,
 		RunE: does(func(cmd *cobra.Command, _ []string) error {
-			s := &server{app: a, log: a.serveLog()}
+			s := &server{app: a, log: a.serveLog(), dryRun: dryRun}
 			return s.run(cmd.Context())
 		}),
 	}
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "record what would run, and run nothing")
+	return cmd
 }
 
 // server is everything that serve wires together.
 type server struct {
 	app     *app
 	log     *slog.Logger
+	dryRun  bool
 	cfg     *config.Config
 	data    *dataDir
 	store   store.Full
@@ -122,6 +128,7 @@ func (s *server) run(ctx context.Context) error {
 	if err := s.mayUse(ctx); err != nil {
 		return &exitError{exitCannotRun, err}
 	}
+	s.announceDryRun(ctx)
 	reg := prometheus.NewRegistry()
 	s.metrics, s.monitors = router.NewMetrics(reg), monitor.New(s.log)
 	s.trapCounts = snmptrap.NewCounts(reg)
@@ -188,7 +195,7 @@ func (s *server) run(ctx context.Context) error {
 
 // load reads rules and asks plugins, and makes the host run what is configured.
 func (s *server) load(ctx context.Context) (router.Setup, error) {
-	l, err := load(ctx, s.cfg, s.host, true)
+	l, err := s.read(ctx, s.cfg)
 	if err != nil {
 		return router.Setup{}, err
 	}
@@ -209,6 +216,35 @@ func (s *server) load(ctx context.Context) (router.Setup, error) {
 	defer s.mu.Unlock()
 	s.loaded, s.reloaded = l, time.Now()
 	return setup, nil
+}
+
+// read loads what cfg names; in a dry run with every rule dry.
+func (s *server) read(ctx context.Context, cfg *config.Config) (*loaded, error) {
+	l, err := load(ctx, cfg, s.host, true, nil)
+	if err == nil && s.dryRun {
+		l.rules = l.rules.AsDryRun()
+	}
+	return l, err
+}
+
+// announceDryRun says that nothing will run, and how much waits.
+func (s *server) announceDryRun(ctx context.Context) {
+	if !s.dryRun {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	waiting := 0
+	counts, err := s.store.Counts(ctx)
+	if err != nil {
+		s.log.Warn("asking the store what waits", "error", err)
+	}
+	for _, c := range counts {
+		if c.State == store.Ready || c.State == store.Leased {
+			waiting += c.N
+		}
+	}
+	s.log.Warn("dry run: events are recorded and nothing is run; what waits, waits on", "waiting", waiting)
 }
 
 // reload replaces rules, sources and actions, or changes nothing and says why.
@@ -232,7 +268,7 @@ func (s *server) tryReload(ctx context.Context) error {
 	if key := needsRestart(s.cfg, cfg); key != "" {
 		return fmt.Errorf("%s changed: that needs a restart", key)
 	}
-	l, err := load(ctx, cfg, s.host, true)
+	l, err := s.read(ctx, cfg)
 	if err != nil {
 		return err
 	}
@@ -340,7 +376,7 @@ func (s *server) listen(reg *prometheus.Registry, token string) (stop func(), er
 	public := ingest.NewServer(s.events, s.connections())
 	private := &http.Server{
 		Handler: admin.New(admin.Config{
-			Router: s, Orders: s.router, Pauser: s.router, Store: s.store, Metrics: reg, Token: token,
+			Router: s, Orders: s.router, Pauser: s.router, Schedules: s, Store: s.store, Metrics: reg, Token: token,
 			Listen: s.cfg.Admin.Listen, Version: buildVersion(), Depth: s.cfg.Limits.Depth, Log: s.log,
 		}),
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,

@@ -22,7 +22,9 @@ func (s *server) Ready() router.Readiness {
 	h := s.router.Health()
 	r := router.Readiness{
 		OK: len(h.Reasons) == 0, Reasons: append([]string{}, h.Reasons...),
+		DryRun:     s.dryRun,
 		Durability: []string{}, Actions: []router.Broken{}, Sources: []router.Broken{},
+		Rules: append([]router.Broken{}, h.Rules...),
 	}
 	for _, f := range h.Shortfalls {
 		r.Durability = append(r.Durability, f.Setting+" is "+f.Value+", want "+f.Want)
@@ -80,7 +82,7 @@ func (s *server) Status() router.Status {
 	st := router.Status{
 		Name: s.cfg.Name, Started: s.started.UTC(), Store: s.storeName(), Instance: s.data.instance.ID,
 		Revision: s.router.Setup().Revision.ID, Reloaded: s.reloaded.UTC(),
-		Rules: len(s.loaded.rules.Rules()), Sources: len(s.cfg.Sources),
+		Rules: len(s.loaded.rules.Rules()), Sources: len(s.cfg.Sources), DryRun: s.dryRun,
 	}
 	if s.reloadErr != nil {
 		st.ReloadError = s.reloadErr.Error()
@@ -107,7 +109,10 @@ func (s *server) Actions() []router.ActionStatus {
 				Attempts: a.Retry.Attempts, MaxAge: a.Retry.MaxAge.String(),
 				Min: a.Retry.Min.String(), Max: a.Retry.Max.String(),
 			},
-			OnUncertain: "retry", DryRun: a.DryRun,
+			OnUncertain: "retry", DryRun: a.DryRun || s.dryRun,
+		}
+		if st.DryRun && st.State == "idle" {
+			st.State = "dry_run"
 		}
 		if a.HoldUncertain {
 			st.OnUncertain = "hold"

@@ -39,6 +39,8 @@ type site struct {
 	t   *testing.T
 	dir string
 	bin string
+	// serveArgs are further arguments of serve.
+	serveArgs []string
 }
 
 const routerConfig = `
@@ -148,7 +150,7 @@ func (s *site) serve() *served {
 // launch starts a router and waits until it listens.
 func (s *site) launch() *served {
 	s.t.Helper()
-	r := &served{site: s, cmd: s.command(context.Background(), "serve"), exited: make(chan error, 1)}
+	r := &served{site: s, cmd: s.command(context.Background(), append([]string{"serve"}, s.serveArgs...)...), exited: make(chan error, 1)}
 	stderr, err := r.cmd.StderrPipe()
 	if err != nil {
 		s.t.Fatal(err)

@@ -1,7 +1,7 @@
 package main
 
 import (
-	"encoding/json"
+	"bytes"
 	"encoding/xml"
 	"errors"
 	"fmt"
@@ -33,9 +33,9 @@ func (a *app) testCmd() *cobra.Command {
 		Use:   "test [PATH...]",
 		Short: "Run the tests of the rules, without a router",
 		Long: "Run rule tests: events in, the calls they should cause out, on a virtual clock, with once and dedup.\n" +
-			"PATHs are test files or folders; without one, every *_test.yaml below the configuration file. No\n" +
-			"process is started and nothing is stored. Exits 1 when a test fails.",
-		Example: "  pointsman test\n  pointsman test rules/links_test.yaml --coverage",
+			"PATHs are test files, patterns or folders; without one, every *_test.yaml below the configuration\n" +
+			"file. No process is started and nothing is stored. Exits 1 when a test fails.",
+		Example: "  pointsman test\n  pointsman test 'rules/link*_test.yaml' --coverage",
 		RunE: does(func(_ *cobra.Command, args []string) error {
 			return a.test(args, f)
 		}),
@@ -59,13 +59,17 @@ type testFailure struct {
 	Line int      `json:"line"`
 	Test string   `json:"test"`
 	Step int      `json:"step"`
+	At   string   `json:"at"`
 	Diff []string `json:"diff"`
 }
 
 type coverageReport struct {
-	Percent float64 `json:"percent"`
+	// Percent is that of the steps of do, RulesPercent of the rules.
+	Percent      float64 `json:"percent"`
+	RulesPercent float64 `json:"rules_percent"`
 	// Missed are the rules and steps of do that no test reached.
-	Missed []string `json:"missed"`
+	Missed []string                `json:"missed"`
+	Rules  []scenario.RuleCoverage `json:"rules"`
 }
 
 func (a *app) test(paths []string, f testFlags) error {
@@ -81,7 +85,11 @@ func (a *app) test(paths []string, f testFlags) error {
 	if err != nil {
 		return err
 	}
-	suites, err := parseSuites(files)
+	names := rs
+	if f.update { // what it expects of rules that are gone is replaced
+		names = nil
+	}
+	suites, err := parseSuites(files, names)
 	if err != nil {
 		return err
 	}
@@ -103,11 +111,7 @@ func (a *app) test(paths []string, f testFlags) error {
 	}
 	report := newReport(results)
 	if f.coverage {
-		missed, reached, total := cov.Missed(rs)
-		report.Coverage = &coverageReport{Percent: 100, Missed: append([]string{}, missed...)}
-		if total > 0 {
-			report.Coverage.Percent = 100 * float64(reached) / float64(total)
-		}
+		report.Coverage = newCoverage(cov.Report(rs))
 	}
 	if err := a.printReport(report, len(files), f.update); err != nil {
 		return err
@@ -129,12 +133,43 @@ func testRules(cfg *config.Config) (*rules.Ruleset, error) {
 	return rules.Load(fsys, rules.Options{Actions: known}, patterns...)
 }
 
+func newCoverage(rules []scenario.RuleCoverage) *coverageReport {
+	c := &coverageReport{Missed: []string{}, Rules: rules}
+	matched, reached, steps := 0, 0, 0
+	for _, r := range rules {
+		reached += r.Reached
+		steps += r.Steps
+		if !r.Matched {
+			c.Missed = append(c.Missed, r.Rule)
+			continue
+		}
+		matched++
+		for _, m := range r.Missed {
+			c.Missed = append(c.Missed, r.Rule+" "+m)
+		}
+	}
+	c.Percent, c.RulesPercent = percent(reached, steps), percent(matched, len(rules))
+	return c
+}
+
+// percent is 100 of nothing.
+func percent(part, whole int) float64 {
+	if whole == 0 {
+		return 100
+	}
+	return 100 * float64(part) / float64(whole)
+}
+
 // testFiles lists the test files that the paths name or hold.
 func testFiles(dir string, paths []string) ([]string, error) {
 	if len(paths) == 0 {
 		paths = []string{dir}
 	}
 	var files []string
+	paths, err := expandPaths(paths)
+	if err != nil {
+		return nil, err
+	}
 	for _, p := range paths {
 		info, err := os.Stat(p)
 		if err != nil {
@@ -158,14 +193,34 @@ func testFiles(dir string, paths []string) ([]string, error) {
 	return slices.Compact(files), nil
 }
 
-func parseSuites(files []string) ([]*scenario.Suite, error) {
+// expandPaths replaces patterns that the shell has left as they are.
+func expandPaths(paths []string) ([]string, error) {
+	var out []string
+	for _, p := range paths {
+		if _, err := os.Lstat(p); err == nil || !strings.ContainsAny(p, "*?[") {
+			out = append(out, p)
+			continue
+		}
+		found, err := filepath.Glob(p)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", p, err)
+		}
+		if len(found) == 0 {
+			return nil, fmt.Errorf("%s: no file matches", p)
+		}
+		out = append(out, found...)
+	}
+	return out, nil
+}
+
+func parseSuites(files []string, rs *rules.Ruleset) ([]*scenario.Suite, error) {
 	var suites []*scenario.Suite
 	var problems []error
 	for _, file := range files {
 		data, err := readLimited(file)
 		if err == nil {
 			var s *scenario.Suite
-			if s, err = scenario.Parse(shownPath(file), data); err == nil {
+			if s, err = scenario.Parse(shownPath(file), data, rs); err == nil {
 				s.File = file
 				suites = append(suites, s)
 			}
@@ -195,7 +250,8 @@ func newReport(results []scenario.Result) testReport {
 		}
 		for _, f := range res.Failures {
 			r.Failures = append(r.Failures, testFailure{
-				File: shownPath(f.File), Line: f.Line, Test: f.Test, Step: f.Step, Diff: f.Diff,
+				File: shownPath(f.File), Line: f.Line, Test: f.Test, Step: f.Step,
+				At: shortTime(f.At), Diff: f.Diff,
 			})
 		}
 	}
@@ -207,8 +263,11 @@ func (a *app) printReport(r testReport, files int, updated bool) error {
 		return a.printJSON(r)
 	}
 	var b strings.Builder
+	if len(r.Failures) > 0 {
+		b.WriteString("- expected and not called, + called and not expected, ~ called with something else\n")
+	}
 	for _, f := range r.Failures {
-		fmt.Fprintf(&b, "%s:%d: test %q step %d (- expected, + got):\n", f.File, f.Line, f.Test, f.Step)
+		fmt.Fprintf(&b, "%s:%d: test %q step %d, at %s:\n", f.File, f.Line, f.Test, f.Step, f.At)
 		for _, line := range f.Diff {
 			fmt.Fprintf(&b, "    %s\n", line)
 		}
@@ -219,9 +278,16 @@ func (a *app) printReport(r testReport, files int, updated bool) error {
 		fmt.Fprintf(&b, "%s in %s, %d failed\n", counted(r.Tests, "test"), counted(files, "file"), r.Failed)
 	}
 	if c := r.Coverage; c != nil {
-		fmt.Fprintf(&b, "coverage: %.1f %% of the steps of rules\n", c.Percent)
-		for _, m := range c.Missed {
-			fmt.Fprintf(&b, "    not reached: %s\n", m)
+		fmt.Fprintf(&b, "coverage: %.1f %% of the steps of do, %.1f %% of the rules\n", c.Percent, c.RulesPercent)
+		for _, r := range c.Rules {
+			fmt.Fprintf(&b, "    %5.1f %%  %s", percent(r.Reached, r.Steps), r.Rule)
+			switch {
+			case !r.Matched:
+				fmt.Fprintf(&b, ": never matched (%s:%d)", r.File, r.Line)
+			case len(r.Missed) > 0:
+				fmt.Fprintf(&b, ": not reached: %s (%s:%d)", strings.Join(r.Missed, ", "), r.File, r.Line)
+			}
+			b.WriteString("\n")
 		}
 	}
 	return a.print([]byte(escapeLines(strings.TrimSuffix(b.String(), "\n")) + "\n"))
@@ -234,10 +300,11 @@ func writeJUnit(file string, results []scenario.Result) error {
 		Text    string `xml:",chardata"`
 	}
 	type testcase struct {
-		Name    string    `xml:"name,attr"`
-		Class   string    `xml:"classname,attr"`
-		Time    string    `xml:"time,attr"`
-		Failure []failure `xml:"failure"`
+		Name  string `xml:"name,attr"`
+		Class string `xml:"classname,attr"`
+		Time  string `xml:"time,attr"`
+		// Failure holds all of a test: many readers look at one only.
+		Failure *failure `xml:"failure"`
 	}
 	type testsuite struct {
 		XMLName  xml.Name   `xml:"testsuite"`
@@ -249,13 +316,13 @@ func writeJUnit(file string, results []scenario.Result) error {
 	out := testsuite{Name: "pointsman rules", Tests: len(results)}
 	for _, r := range results {
 		c := testcase{Name: r.Test, Class: shownPath(r.File), Time: strconv.FormatFloat(r.Took.Seconds(), 'f', 6, 64)}
-		for _, f := range r.Failures {
-			c.Failure = append(c.Failure, failure{
-				Message: fmt.Sprintf("step %d (line %d)", f.Step, f.Line), Text: strings.Join(f.Diff, "\n"),
-			})
-		}
-		if len(c.Failure) > 0 {
+		if n := len(r.Failures); n > 0 {
 			out.Failures++
+			c.Failure = &failure{Message: counted(n, "step") + " not as expected"}
+			for _, f := range r.Failures {
+				c.Failure.Text += fmt.Sprintf("%s:%d: step %d, at %s:\n    %s\n", c.Class, f.Line, f.Step, shortTime(f.At),
+					strings.Join(f.Diff, "\n    "))
+			}
 		}
 		out.Cases = append(out.Cases, c)
 	}
@@ -266,8 +333,7 @@ func writeJUnit(file string, results []scenario.Result) error {
 	return os.WriteFile(file, append([]byte(xml.Header), append(text, '\n')...), 0o644)
 }
 
-// updateTests writes what a suite's failing steps caused into its file, in place of
-// what was expected. Comments elsewhere and the order of everything stay.
+// updateTests writes what a suite's failing steps caused into its file.
 func updateTests(file string, results []scenario.Result) error {
 	data, err := os.ReadFile(file)
 	if err != nil {
@@ -277,79 +343,14 @@ func updateTests(file string, results []scenario.Result) error {
 	if err != nil {
 		return err
 	}
-	lines := strings.SplitAfter(string(data), "\n")
-	// From the end, so that the line numbers before stay right.
-	var failures []scenario.Failure
-	got := map[[2]int][]scenario.Expect{}
-	for _, r := range results {
-		for _, f := range r.Failures {
-			failures = append(failures, f)
-			got[[2]int{f.Line, f.Col}] = r.Got[f.Step-1]
-		}
+	text, err := scenario.Update(data, results)
+	if err != nil || bytes.Equal(text, data) {
+		return err
 	}
-	if len(failures) == 0 {
-		return nil
-	}
-	slices.SortFunc(failures, func(x, y scenario.Failure) int { return y.Line - x.Line })
-	for _, f := range failures {
-		if lines, err = replaceExpect(lines, f.Line, f.Col, got[[2]int{f.Line, f.Col}]); err != nil {
-			return fmt.Errorf("step at line %d: %w", f.Line, err)
-		}
-	}
-	text := strings.Join(lines, "")
-	if _, err := scenario.Parse(file, []byte(text)); err != nil {
+	if _, err := scenario.Parse(file, text, nil); err != nil {
 		return fmt.Errorf("not updated, the result would not be a test file: %w", err)
 	}
-	return writeFileAtomic(file, []byte(text), info.Mode().Perm())
-}
-
-// replaceExpect replaces the expect of the step that begins at line and col.
-// The step's keys stand in column col, one to a line.
-func replaceExpect(lines []string, line, col int, got []scenario.Expect) ([]string, error) {
-	indent := strings.Repeat(" ", col-1)
-	for i := line - 1; i < len(lines); i++ {
-		text := lines[i]
-		if i >= line && strings.TrimSpace(text) != "" && len(text)-len(strings.TrimLeft(text, " ")) < col-1 {
-			break // the step is over
-		}
-		key := strings.Replace(text, "- ", "  ", 1)
-		if i >= line {
-			key = text
-		}
-		if !strings.HasPrefix(key, indent+"expect:") {
-			continue
-		}
-		end := i + 1
-		for end < len(lines) {
-			t := strings.TrimRight(lines[end], "\r\n")
-			body := strings.TrimLeft(t, " ")
-			deep := len(t) - len(body)
-			// A list may stand in the column of its key.
-			if body == "" || deep < col-1 || deep == col-1 && !strings.HasPrefix(body, "- ") {
-				break
-			}
-			end++
-		}
-		head := strings.SplitN(text, "expect:", 2)[0]
-		out := append(slices.Clone(lines[:i]), renderExpect(head, indent, got)...)
-		return append(out, lines[end:]...), nil
-	}
-	return nil, errors.New("its expect does not stand on a line of its own (write the step over several lines)")
-}
-
-func renderExpect(head, indent string, got []scenario.Expect) []string {
-	if len(got) == 0 {
-		return []string{head + "expect: []\n"}
-	}
-	out := []string{head + "expect:\n"}
-	for _, e := range got {
-		text, err := json.Marshal(e) // JSON is YAML
-		if err != nil {
-			text = []byte("{}")
-		}
-		out = append(out, indent+"  - "+string(text)+"\n")
-	}
-	return out
+	return writeFileAtomic(file, text, info.Mode().Perm())
 }
 
 // counted is "1 test", "2 tests".

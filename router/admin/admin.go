@@ -53,10 +53,23 @@ type Orders interface {
 	Why(ctx context.Context, ev store.Event) ([]router.RuleVerdict, error)
 	// Explain says what the rules in force make of an event that was not sent.
 	Explain(ctx context.Context, ev *rules.Event) ([]router.RuleVerdict, error)
+	// Revision returns the rules of a revision and when it was first in force; an
+	// error that wraps store.ErrNotFound when it is gone.
+	Revision(ctx context.Context, id string) (*rules.Ruleset, time.Time, error)
 	// Retry and Cancel apply the order to each delivery, each for itself, and
 	// answer in the order of ids. An error means that nothing is known.
 	Retry(ctx context.Context, ids []string) ([]router.Ordered, error)
 	Cancel(ctx context.Context, ids []string) ([]router.Ordered, error)
+}
+
+// Schedules are the schedules of the running router. The methods are called
+// concurrently.
+type Schedules interface {
+	// Schedules lists them in file order; it asks the store for the last ticks.
+	Schedules(ctx context.Context) ([]router.ScheduleStatus, error)
+	// RunSchedule makes an event of a schedule now, apart from its ticks; an error
+	// that wraps store.ErrNotFound when there is no such schedule.
+	RunSchedule(ctx context.Context, name string) (router.ScheduleRun, error)
 }
 
 // Pauser stops actions and lets them go on. The methods are called concurrently;
@@ -85,13 +98,15 @@ type Version struct {
 	Arch    string `json:"arch"`
 }
 
-// Config configures New. Router, Orders, Pauser, Store and Metrics are required.
+// Config configures New. Router, Orders, Pauser, Schedules, Store and Metrics are
+// required.
 type Config struct {
-	Router  Router
-	Orders  Orders
-	Pauser  Pauser
-	Store   Reader
-	Metrics prometheus.Gatherer
+	Router    Router
+	Orders    Orders
+	Pauser    Pauser
+	Schedules Schedules
+	Store     Reader
+	Metrics   prometheus.Gatherer
 	// Token is what Authorization: Bearer must carry. With an empty token every
 	// request that needs one is refused.
 	Token string
@@ -150,16 +165,19 @@ func (a *api) routes() http.Handler {
 		"/api/v1/events/{id}":           {"GET": a.showEvent},
 		"/api/v1/events/{id}/why":       {"GET": a.whyEvent},
 		"/api/v1/why":                   {"POST": a.whyBody},
+		"/api/v1/revisions/{id}":        {"GET": a.showRevision},
 		"/api/v1/deliveries":            {"GET": a.listDeliveries},
 		"/api/v1/deliveries/{id}":       {"GET": a.showDelivery},
 		"/api/v1/deliveries/retry":      {"POST": a.retry},
 		"/api/v1/deliveries/cancel":     {"POST": a.cancel},
 		"/api/v1/actions":               {"GET": a.listActions},
-		"/api/v1/actions/{name}/pause":  {"POST": a.pause},
-		"/api/v1/actions/{name}/resume": {"POST": a.resume},
-		"/api/v1/sources":               {"GET": a.listSources},
 		"/api/v1/plugins":               {"GET": a.listPlugins},
 		"/api/v1/plugins/{name...}":     {"GET": a.showPlugin},
+		"/api/v1/sources":               {"GET": a.listSources},
+		"/api/v1/schedules":             {"GET": a.listSchedules},
+		"/api/v1/schedules/{name}/run":  {"POST": a.runSchedule},
+		"/api/v1/actions/{name}/pause":  {"POST": a.pause},
+		"/api/v1/actions/{name}/resume": {"POST": a.resume},
 	} {
 		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) { a.dispatch(m, w, r) })
 	}

@@ -61,7 +61,7 @@ func sample() *admintest.Fake {
 func serve(t *testing.T, f *admintest.Fake, change func(*admin.Config)) *httptest.Server {
 	t.Helper()
 	c := admin.Config{
-		Router: f, Orders: f, Pauser: f, Store: f, Metrics: prometheus.NewRegistry(), Token: token,
+		Router: f, Orders: f, Pauser: f, Schedules: f, Store: f, Metrics: prometheus.NewRegistry(), Token: token,
 		Listen: "admin.example:8081", Version: admin.Version{Version: "1.2.3"},
 		Now: func() time.Time { return admintest.Time(20) },
 	}
@@ -289,7 +289,7 @@ func TestHealth(t *testing.T) {
 	f.Readiness.Actions = []router.Broken{{Name: "port", Reason: "exits at once"}}
 	resp, body := call(t, serve(t, f, nil), request{path: "/readyz", header: map[string]string{"Authorization": "-"}})
 	want := `{"ready":true,"reasons":[],"durability":["appendfsync is everysec"],` +
-		`"actions":[{"name":"port","reason":"exits at once"}],"sources":[]}`
+		`"actions":[{"name":"port","reason":"exits at once"}],"sources":[],"rules":[],"dry_run":false}`
 	if resp.StatusCode != 200 || strings.TrimSpace(string(body)) != want {
 		t.Errorf("readyz %d %s", resp.StatusCode, body)
 	}
@@ -555,4 +555,33 @@ func FuzzParseTime(f *testing.F) {
 			t.Errorf("%q: a duration that lies in the future: %s", s, at)
 		}
 	})
+}
+
+func TestSourcesAndSchedules(t *testing.T) {
+	t.Parallel()
+	f := sample()
+	last := admintest.Time(1)
+	f.SourceList = []router.SourceStatus{{Name: "nightly", Type: "schedule", State: router.SourceBroken, Reason: "away", LastEvent: &last}}
+	f.ScheduleList = []router.ScheduleStatus{{Name: "nightly", Last: &last, Next: []time.Time{admintest.Time(2)}}}
+	s := serve(t, f, nil)
+	if diff := cmp.Diff(f.SourceList, decodeAs[admin.Sources](t, s, request{path: "/api/v1/sources"}).Sources); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
+	}
+	if l := decodeAs[admin.ScheduleList](t, s, request{path: "/api/v1/schedules"}).Schedules; len(l) != 1 || !l[0].Last.Equal(last) {
+		t.Errorf("%+v", l)
+	}
+	for path, want := range map[string]int{
+		"/api/v1/schedules/nightly/run": 202, "/api/v1/schedules/nobody/run": 404, "/api/v1/schedules/nightly": 404,
+	} {
+		if resp, body := call(t, s, request{method: "POST", path: path}); resp.StatusCode != want {
+			t.Errorf("%s: %d %s", path, resp.StatusCode, body)
+		}
+	}
+	if resp, _ := call(t, s, request{path: "/api/v1/schedules/nightly/run"}); resp.StatusCode != 405 || resp.Header.Get("Allow") != "POST" {
+		t.Errorf("GET of run: %d", resp.StatusCode)
+	}
+	f.Err = fmt.Errorf("%w: dial", router.ErrUnavailable)
+	if resp, _ := call(t, s, request{method: "POST", path: "/api/v1/schedules/nightly/run"}); resp.StatusCode != 503 {
+		t.Errorf("with the store away: %d", resp.StatusCode)
+	}
 }

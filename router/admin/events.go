@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/pointsman/pointsman/router/store"
 )
@@ -12,11 +13,15 @@ import (
 const NoSuchEvent = "there is no such event"
 
 func (a *api) listEvents(w http.ResponseWriter, r *http.Request) {
-	p := a.params(r, "since", "until", "source", "ce_source", "id", "limit", "before", "after")
+	p := a.params(r, "since", "until", "source", "ce_source", "id", "limit", "before", "after", "verdicts")
 	q := store.EventQuery{
 		ID: p.text("id"), Source: p.text("source"), CESource: p.text("ce_source"),
 		Since: p.time("since"), Until: p.time("until"),
 		Before: p.cursor("before"), After: p.cursor("after"), Limit: p.limit(),
+	}
+	record := eventRecord
+	if p.bool("verdicts") {
+		record = eventWithVerdicts
 	}
 	if q.Before != "" && q.After != "" {
 		p.fail("bad_parameter", "before and after exclude each other")
@@ -30,7 +35,7 @@ func (a *api) listEvents(w http.ResponseWriter, r *http.Request) {
 		a.fail(w, r, fmt.Errorf("list events: %w", err))
 		return
 	}
-	page := Events{Events: convert(events, eventRecord)}
+	page := Events{Events: convert(events, record)}
 	if n := len(events); n == q.Limit {
 		page.Next = events[n-1].UID
 	}
@@ -98,12 +103,7 @@ func (a *api) detail(ctx context.Context, e *store.Event) (EventDetail, error) {
 	if err != nil {
 		return EventDetail{}, fmt.Errorf("list deliveries of event: %w", err)
 	}
-	d := EventDetail{
-		Event: eventRecord(e), Verdicts: e.Verdicts, Deliveries: convert(deliveries, deliveryRecord),
-	}
-	if d.Verdicts == nil {
-		d.Verdicts = []store.Verdict{}
-	}
+	d := EventDetail{Event: eventWithVerdicts(e), Deliveries: convert(deliveries, deliveryRecord)}
 	if len(deliveries) == MaxPage {
 		more, err := a.Store.Deliveries(ctx, store.DeliveryQuery{
 			EventUID: e.UID, Before: deliveries[MaxPage-1].ID, Limit: 1,
@@ -114,4 +114,38 @@ func (a *api) detail(ctx context.Context, e *store.Event) (EventDetail, error) {
 		d.DeliveriesMore = len(more) > 0
 	}
 	return d, nil
+}
+
+// Revision is a rule set as it was in force.
+type Revision struct {
+	ID      string    `json:"id"`
+	Created time.Time `json:"created"`
+	// DryRun: the router ran with --dry-run, so every rule was one of a dry run.
+	DryRun bool `json:"dry_run"`
+	// Files are the rule files in the order they were loaded.
+	Files []RuleFile `json:"files"`
+}
+
+// RuleFile is the text of a rule file.
+type RuleFile struct {
+	Name string `json:"name"`
+	Text string `json:"text"`
+}
+
+func (a *api) showRevision(w http.ResponseWriter, r *http.Request) {
+	p := a.params(r)
+	if p.err != nil {
+		a.fail(w, r, p.err)
+		return
+	}
+	rs, created, err := a.Orders.Revision(r.Context(), r.PathValue("id"))
+	if err != nil {
+		a.fail(w, r, wrap("find revision", err))
+		return
+	}
+	rev := Revision{ID: r.PathValue("id"), Created: created.UTC(), DryRun: rs.DryRun(), Files: []RuleFile{}}
+	for _, f := range rs.Files() {
+		rev.Files = append(rev.Files, RuleFile{Name: f.Name, Text: string(f.Data)})
+	}
+	a.write(w, r, http.StatusOK, rev)
 }

@@ -20,12 +20,14 @@ type Event struct {
 	Duplicates int `json:"duplicates"`
 	// Revision is the rule set that was in force.
 	Revision string `json:"revision"`
+	// Verdicts are those recorded at accept, in a list that was asked for with
+	// verdicts=true; nil and left out in any other list.
+	Verdicts []store.Verdict `json:"verdicts,omitzero"`
 }
 
 // EventDetail is an event with what came of it.
 type EventDetail struct {
 	Event
-	Verdicts []store.Verdict `json:"verdicts"`
 	// Deliveries, newest first, at most MaxPage; DeliveriesMore says that there
 	// are more.
 	Deliveries     []Delivery `json:"deliveries"`
@@ -100,6 +102,19 @@ func eventRecord(e *store.Event) Event {
 		UID: e.UID, Event: rawJSON(e.JSON), Source: e.Source, Received: e.Received.UTC(),
 		Duplicates: e.Duplicates, Revision: e.Revision,
 	}
+}
+
+func eventWithVerdicts(e *store.Event) Event {
+	r := eventRecord(e)
+	r.Verdicts = verdictsOf(e)
+	return r
+}
+
+func verdictsOf(e *store.Event) []store.Verdict {
+	if e.Verdicts == nil {
+		return []store.Verdict{}
+	}
+	return e.Verdicts
 }
 
 func deliveryRecord(d *store.Delivery) Delivery {

@@ -22,6 +22,7 @@ func (a *api) readyz(w http.ResponseWriter, r *http.Request) {
 	ready.Durability = orEmpty(ready.Durability)
 	ready.Actions = orEmpty(ready.Actions)
 	ready.Sources = orEmpty(ready.Sources)
+	ready.Rules = orEmpty(ready.Rules)
 	status := http.StatusOK
 	if !ready.OK {
 		status = http.StatusServiceUnavailable

@@ -216,7 +216,7 @@ func (r *reader) secret(n *strictyaml.Node, least int) Secret {
 	case strings.ContainsAny(text, "\r\n\x00"):
 		n.Errorf("the secret has more than one line")
 	case literal:
-		n.Warnf("a secret is written out here (use ${env:NAME} or ${file:PATH})")
+		n.Warn("literal-secret", 0, "a secret is written out here (use ${env:NAME} or ${file:PATH})")
 	}
 	return Secret{text}
 }

@@ -78,7 +78,7 @@ func (r *reader) config(root *strictyaml.Node) *Config {
 		"retention", "limits", "shutdown_grace", "tls", "sources", "actions")
 	c := &Config{
 		Name: "default", Listen: "127.0.0.1:8080", DataDir: r.path("pointsman-data"),
-		Rules: []string{"rules/*.yaml"}, ShutdownGrace: 10 * time.Second,
+		Rules: defaultRules(), ShutdownGrace: 10 * time.Second,
 	}
 	r.name(m.Key("name"), &c.Name)
 	r.listen(m.Key("listen"), &c.Listen)
@@ -166,7 +166,7 @@ func (r *reader) durability(m *strictyaml.Map) store.Durability {
 	case "strict":
 		return store.Strict
 	case "none":
-		m.Key("durability").Warnf("accepted events can be lost with durability none")
+		m.Key("durability").Warn("weak-durability", 0, "accepted events can be lost with durability none")
 		return store.None
 	}
 	return store.Process

@@ -97,7 +97,7 @@ func (r *reader) redis(n *strictyaml.Node, text string, literal bool) Store {
 		n.Errorf("a Redis URL takes no parameters (remove what follows the database number)")
 	}
 	if _, has := u.User.Password(); has && literal {
-		n.Warnf("a secret is written out here (use ${env:NAME} or ${file:PATH})")
+		n.Warn("literal-secret", 0, "a secret is written out here (use ${env:NAME} or ${file:PATH})")
 	}
 	u.User = nil
 	out.Address = u.String()

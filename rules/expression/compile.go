@@ -26,6 +26,7 @@ type Compiler struct {
 type Program struct {
 	text     string
 	run      code
+	price    int // steps of a run before it does anything
 	constant bool
 }
 
@@ -59,7 +60,7 @@ func (c *Compiler) Compile(text string) (*Program, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Program{text: text, run: run, constant: !u.reads}, nil
+	return &Program{text: text, run: run, price: price(root), constant: !u.reads}, nil
 }
 
 // Text is the source of the program.
@@ -68,9 +69,11 @@ func (p *Program) Text() string { return p.text }
 // Constant tells whether the program reads none of the names.
 func (p *Program) Constant() bool { return p.constant }
 
-// Eval runs the program with a fresh budget of steps.
+// Eval runs the program on the steps that s has left.
 func (p *Program) Eval(s *State) (any, error) {
-	s.steps = MaxSteps
+	if err := s.spend(p.price); err != nil {
+		return nil, err
+	}
 	return p.run(s)
 }
 
@@ -105,7 +108,23 @@ func parse(text string) (root ast.Node, err error) {
 		}
 		return nil, &Error{byteOffset(text, fe.From), parseMessage(fe.Message)}
 	}
+	ast.Walk(&tree.Node, callNames{})
 	return tree.Node, nil
+}
+
+// callNames makes calls of our functions, which the parser does not know, the
+// same kind of node as those it knows.
+type callNames struct{}
+
+// Visit implements ast.Visitor.
+func (callNames) Visit(n *ast.Node) {
+	call, ok := (*n).(*ast.CallNode)
+	if !ok {
+		return
+	}
+	if id, ok := call.Callee.(*ast.IdentifierNode); ok && slices.Contains(plain, id.Value) {
+		ast.Patch(n, &ast.BuiltinNode{Name: id.Value, Arguments: call.Arguments})
+	}
 }
 
 // parseMessage puts the parser's commonest complaints into plain words.
@@ -453,10 +472,10 @@ func (u *unit) list(n *ast.ArrayNode) (code, error) {
 		return nil, err
 	}
 	return func(s *State) (any, error) {
-		list := make([]any, len(elems))
-		if err := s.spend(len(list)); err != nil {
+		if err := s.spend(1 + len(elems)); err != nil {
 			return nil, err
 		}
+		list := make([]any, len(elems))
 		for i, e := range elems {
 			if list[i], err = e(s); err != nil {
 				return nil, err
@@ -493,7 +512,7 @@ func (u *unit) object(n *ast.MapNode) (code, error) {
 		}
 	}
 	return func(s *State) (any, error) {
-		if err := s.spend(len(keys)); err != nil {
+		if err := s.spend(mapPrice + 2*len(keys)); err != nil {
 			return nil, err
 		}
 		m := make(map[string]any, len(keys))
@@ -512,74 +531,6 @@ func (u *unit) object(n *ast.MapNode) (code, error) {
 		}
 		return m, nil
 	}, nil
-}
-
-func (u *unit) slice(n *ast.SliceNode) (code, error) {
-	ends := []ast.Node{n.From, n.To}
-	codes := []code{constant(int64(0)), constant(nil)}
-	base, err := u.compile(n.Node)
-	if err != nil {
-		return nil, err
-	}
-	for i, e := range ends {
-		if e == nil {
-			continue
-		}
-		if codes[i], err = u.compile(e); err != nil {
-			return nil, err
-		}
-	}
-	hasTo := n.To != nil
-	return func(s *State) (any, error) {
-		v, err := base(s)
-		if err != nil || v == nil {
-			return nil, err
-		}
-		from, err := codes[0](s)
-		if err != nil {
-			return nil, err
-		}
-		to, err := codes[1](s)
-		if err != nil {
-			return nil, err
-		}
-		return cutOut(s, v, from, to, hasTo)
-	}, nil
-}
-
-// cutOut is v[from:to] of a list or, by characters, of a string; positions
-// beyond the ends are moved to them and negative ones count from the end.
-func cutOut(s *State, v, from, to any, hasTo bool) (any, error) {
-	list, isList := v.([]any)
-	str, isString := v.(string)
-	if !isString && !isList {
-		return nil, fmt.Errorf("only lists and strings have parts, not %s", aType(v))
-	}
-	if err := s.scan(len(str), 16); err != nil {
-		return nil, err
-	}
-	runes := []rune(str)
-	n := int64(len(runes) + len(list))
-	if !hasTo {
-		to = n
-	}
-	i, ok1 := from.(int64)
-	j, ok2 := to.(int64)
-	if !ok1 || !ok2 {
-		return nil, errors.New("the ends of a part must be integers")
-	}
-	clamp := func(k int64) int64 {
-		if k < 0 {
-			k += n
-		}
-		return min(max(k, 0), n)
-	}
-	i, j = clamp(i), clamp(j)
-	j = max(i, j)
-	if isList {
-		return list[i:j:j], nil
-	}
-	return string(runes[i:j]), nil
 }
 
 // cut shortens a text for a message to about n bytes.

@@ -386,7 +386,7 @@ func (e *explainer) shown(n ast.Node) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return source + " is " + Show(v), nil
+	return source + " is " + Show(v) + e.note(n), nil
 }
 
 // Show is a value as JSON, cut at 80 bytes, for people.

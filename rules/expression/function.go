@@ -1,7 +1,9 @@
 package expression
 
 import (
+	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"math"
@@ -9,25 +11,34 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/expr-lang/expr/ast"
 )
 
 // function is a plain function of the allow-list: the same arguments give the
 // same result, whatever the time, the machine or the environment.
 type function struct {
 	min, max int
-	run      func(s *State, args []any) (any, error)
+	run      builtin
+	// bind makes run of the arguments as they are written, for functions that
+	// want some of them constant; nil: run is there already.
+	bind func(u *unit, n *ast.BuiltinNode) (builtin, error)
 }
+
+// builtin runs a function on the values of its arguments.
+type builtin func(s *State, args []any) (any, error)
 
 // manyArguments stands for no limit but that of the source.
 const manyArguments = MaxSource
 
 // plain are the names of the functions that are not predicates.
 var plain = []string{
-	"abs", "bitand", "bitnand", "bitnot", "bitor", "bitshl", "bitshr", "bitushr", "bitxor", "ceil", "concat",
-	"first", "flatten", "float", "floor", "fromBase64", "get", "hasPrefix", "hasSuffix", "indexOf", "int", "join",
-	"keys", "last", "lastIndexOf", "len", "lower", "max", "mean", "median", "min", "replace", "reverse", "round",
-	"sort", "split", "splitAfter", "string", "take", "toBase64", "trim", "trimPrefix", "trimSuffix", "type", "uniq",
-	"upper", "values",
+	"abs", "became", "between", "bitand", "bitnand", "bitnot", "bitor", "bitshl", "bitshr", "bitushr", "bitxor",
+	"ceil", "changed", "concat", "duration", "equalFold", "first", "flatten", "float", "floor", "fromBase64", "get",
+	"glob", "hasPrefix", "hasSuffix", "inCIDR", "indexOf", "int", "isIP", "isPrivate", "join", "keys", "last",
+	"lastIndexOf", "len", "lower", "max", "mean", "median", "min", "replace", "reverse", "round", "secondsBetween",
+	"sha256", "sort", "split", "splitAfter", "string", "take", "timeOfDay", "toBase64", "trim", "trimPrefix",
+	"trimSuffix", "type", "uniq", "unixTime", "upper", "values", "versionCompare", "weekday",
 }
 
 // Functions lists the names of all functions, sorted.
@@ -39,7 +50,9 @@ func Functions() []string {
 
 // functions finds a plain function.
 func functions(name string) (function, bool) {
-	for _, find := range []func(string) (function, bool){textFunction, numberFunction, listFunction} {
+	for _, find := range []func(string) (function, bool){
+		textFunction, numberFunction, listFunction, timeFunction, networkFunction, changeFunction,
+	} {
 		if f, ok := find(name); ok {
 			return f, true
 		}
@@ -55,11 +68,11 @@ func textFunction(name string) (function, bool) {
 	case "lower":
 		return texts(1, 1, func(_ *State, a []string) (any, error) { return strings.ToLower(a[0]), nil })
 	case "trim":
-		return texts(1, 2, func(_ *State, a []string) (any, error) {
+		return texts(1, 2, func(s *State, a []string) (any, error) {
 			if len(a) == 1 {
 				return strings.TrimSpace(a[0]), nil
 			}
-			return strings.Trim(a[0], a[1]), nil
+			return trimSet(s, a[0], a[1])
 		})
 	case "trimPrefix":
 		return texts(2, 2, func(_ *State, a []string) (any, error) { return strings.TrimPrefix(a[0], a[1]), nil })
@@ -79,6 +92,20 @@ func textFunction(name string) (function, bool) {
 		return texts(2, 2, func(s *State, a []string) (any, error) { return parts(s, a[0], a[1], strings.SplitAfter) })
 	case "replace":
 		return texts(3, 3, replace)
+	case "equalFold":
+		return function{min: 2, max: 2, run: equalFold}, true
+	case "glob":
+		return function{min: 2, max: 2, bind: bindGlob}, true
+	case "versionCompare":
+		return function{min: 2, max: 2, run: versionCompare}, true
+	case "sha256":
+		return texts(1, 1, func(s *State, a []string) (any, error) {
+			if err := s.spend(4); err != nil {
+				return nil, err
+			}
+			sum := sha256.Sum256([]byte(a[0]))
+			return hex.EncodeToString(sum[:]), nil
+		})
 	case "toBase64":
 		return texts(1, 1, func(_ *State, a []string) (any, error) {
 			return base64.StdEncoding.EncodeToString([]byte(a[0])), nil
@@ -100,7 +127,7 @@ func textFunction(name string) (function, bool) {
 
 // texts makes a function whose arguments are all strings.
 func texts(least, most int, run func(s *State, a []string) (any, error)) (function, bool) {
-	return function{least, most, func(s *State, args []any) (any, error) {
+	return function{min: least, max: most, run: func(s *State, args []any) (any, error) {
 		a := make([]string, len(args))
 		for i, arg := range args {
 			str, ok := arg.(string)
@@ -114,6 +141,25 @@ func texts(least, most int, run func(s *State, a []string) (any, error)) (functi
 		}
 		return run(s, a)
 	}}, true
+}
+
+// trimSet pays for a set of characters that is looked through for each one of
+// the text, which strings.Trim does unless all of the set is ASCII.
+func trimSet(s *State, text, set string) (any, error) {
+	if err := s.spend((len(text)/16 + 1) * (1 + len(set)/16)); err != nil {
+		return nil, err
+	}
+	return strings.Trim(text, set), nil
+}
+
+// equalFold is a test: what is no string is not equal.
+func equalFold(s *State, a []any) (any, error) {
+	x, ok1 := a[0].(string)
+	y, ok2 := a[1].(string)
+	if !ok1 || !ok2 {
+		return false, nil
+	}
+	return strings.EqualFold(x, y), s.scan(min(len(x), len(y)), 16)
 }
 
 // runeIndex turns a position in bytes into one in characters.
@@ -156,7 +202,7 @@ func replace(s *State, a []string) (any, error) {
 func numberFunction(name string) (function, bool) {
 	switch name {
 	case "abs":
-		return function{1, 1, func(s *State, a []any) (any, error) {
+		return function{min: 1, max: 1, run: func(s *State, a []any) (any, error) {
 			if c, ok := compareNumbers(a[0], int64(0)); ok && c >= 0 {
 				return a[0], nil
 			}
@@ -169,9 +215,19 @@ func numberFunction(name string) (function, bool) {
 	case "round":
 		return rounding(math.Round)
 	case "int":
-		return function{1, 1, func(_ *State, a []any) (any, error) { return toInteger(a[0]) }}, true
+		return function{min: 1, max: 1, run: func(s *State, a []any) (any, error) {
+			if err := s.scan(size(a[0]), 32); err != nil {
+				return nil, err
+			}
+			return toInteger(a[0])
+		}}, true
 	case "float":
-		return function{1, 1, func(_ *State, a []any) (any, error) { return parseFloat(a[0]) }}, true
+		return function{min: 1, max: 1, run: func(s *State, a []any) (any, error) {
+			if err := s.spend(1); err != nil {
+				return nil, err
+			}
+			return parseFloat(a[0])
+		}}, true
 	case "min":
 		return extreme(-1)
 	case "max":
@@ -193,7 +249,7 @@ func numberFunction(name string) (function, bool) {
 	case "bitushr":
 		return shift(func(x, y int64) int64 { return int64(uint64(x) >> y) })
 	case "bitnot":
-		return function{1, 1, func(_ *State, a []any) (any, error) {
+		return function{min: 1, max: 1, run: func(_ *State, a []any) (any, error) {
 			x, ok := a[0].(int64)
 			if !ok {
 				return nil, fmt.Errorf("it takes an integer, not %s", aType(a[0]))
@@ -207,7 +263,7 @@ func numberFunction(name string) (function, bool) {
 // rounding keeps integers as they are and gives an integer where one can hold
 // the result.
 func rounding(f func(float64) float64) (function, bool) {
-	return function{1, 1, func(_ *State, a []any) (any, error) {
+	return function{min: 1, max: 1, run: func(_ *State, a []any) (any, error) {
 		switch v := a[0].(type) {
 		case int64:
 			return v, nil
@@ -244,6 +300,9 @@ func toInteger(v any) (any, error) {
 	return nil, fmt.Errorf("it takes a number or a string, not %s", aType(v))
 }
 
+// longNumber is the longest text that is read as a float, in bytes.
+const longNumber = 100
+
 func parseFloat(v any) (any, error) {
 	if f, ok := toFloat(v); ok {
 		return f, nil
@@ -251,6 +310,9 @@ func parseFloat(v any) (any, error) {
 	str, ok := v.(string)
 	if !ok {
 		return nil, fmt.Errorf("it takes a number or a string, not %s", aType(v))
+	}
+	if len(str) > longNumber { // it takes time, and means nothing
+		return nil, fmt.Errorf("the text is not a number (it has more than %d bytes)", longNumber)
 	}
 	f, err := strconv.ParseFloat(str, 64)
 	if err != nil || math.IsInf(f, 0) || math.IsNaN(f) {
@@ -274,7 +336,7 @@ func numbers(s *State, args []any) ([]any, error) {
 			if _, ok := toFloat(e); !ok {
 				return nil, fmt.Errorf("it takes numbers, not %s", aType(e))
 			}
-			out = append(out, e)
+			out = push(out, e)
 		}
 	}
 	return out, nil
@@ -282,7 +344,7 @@ func numbers(s *State, args []any) ([]any, error) {
 
 // extreme is the number furthest in the direction of sign; nil of none.
 func extreme(sign int) (function, bool) {
-	return function{1, manyArguments, func(s *State, args []any) (any, error) {
+	return function{min: 1, max: manyArguments, run: func(s *State, args []any) (any, error) {
 		list, err := numbers(s, args)
 		if err != nil || len(list) == 0 {
 			return nil, err
@@ -299,7 +361,7 @@ func extreme(sign int) (function, bool) {
 
 // average is nil of no numbers.
 func average(name string) (function, bool) {
-	return function{1, manyArguments, func(s *State, args []any) (any, error) {
+	return function{min: 1, max: manyArguments, run: func(s *State, args []any) (any, error) {
 		list, err := numbers(s, args)
 		if err != nil || len(list) == 0 {
 			return nil, err
@@ -341,7 +403,7 @@ func sum(s *State, list []any) (any, error) {
 }
 
 func bits(f func(x, y int64) int64) (function, bool) {
-	return function{2, 2, func(_ *State, a []any) (any, error) {
+	return function{min: 2, max: 2, run: func(_ *State, a []any) (any, error) {
 		x, ok1 := a[0].(int64)
 		y, ok2 := a[1].(int64)
 		if !ok1 || !ok2 {

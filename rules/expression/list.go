@@ -2,6 +2,7 @@ package expression
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -11,13 +12,18 @@ import (
 func listFunction(name string) (function, bool) {
 	switch name {
 	case "len":
-		return function{1, 1, length}, true
+		return function{min: 1, max: 1, run: length}, true
 	case "type":
-		return function{1, 1, func(_ *State, a []any) (any, error) { return TypeName(a[0]), nil }}, true
+		return function{min: 1, max: 1, run: func(_ *State, a []any) (any, error) { return TypeName(a[0]), nil }}, true
 	case "string":
-		return function{1, 1, func(_ *State, a []any) (any, error) { return Text(a[0]) }}, true
+		return function{min: 1, max: 1, run: func(s *State, a []any) (any, error) {
+			if err := s.spend(1); err != nil {
+				return nil, err
+			}
+			return Text(a[0])
+		}}, true
 	case "get":
-		return function{2, 2, func(s *State, a []any) (any, error) {
+		return function{min: 2, max: 2, run: func(s *State, a []any) (any, error) {
 			return member(a[0], a[1]), s.scan(size(a[1]), 64)
 		}}, true
 	case "first":
@@ -39,7 +45,7 @@ func listFunction(name string) (function, bool) {
 	case "flatten":
 		return lists(func(s *State, list []any) (any, error) { return flatten(s, []any{}, list, 0) })
 	case "take":
-		return function{2, 2, func(s *State, a []any) (any, error) {
+		return function{min: 2, max: 2, run: func(s *State, a []any) (any, error) {
 			list, err := listOf(a[0])
 			if err != nil {
 				return nil, err
@@ -47,18 +53,27 @@ func listFunction(name string) (function, bool) {
 			return cutOut(s, orEmpty(list), int64(0), a[1], true)
 		}}, true
 	case "concat":
-		return function{1, manyArguments, joinLists}, true
+		return function{min: 1, max: manyArguments, run: joinLists}, true
 	case "join":
-		return function{1, 2, join}, true
+		return function{min: 1, max: 2, run: join}, true
 	case "keys", "values":
 		return members(name == "keys")
 	}
 	return function{}, false
 }
 
+// push appends e and doubles the room when it is full: all the room a list ever
+// had is then three times the list, and not five times as with append.
+func push(list []any, e any) []any {
+	if len(list) == cap(list) {
+		list = slices.Grow(list, max(4, len(list)))
+	}
+	return append(list, e)
+}
+
 // lists makes a function of one list, which costs its length.
 func lists(run func(s *State, list []any) (any, error)) (function, bool) {
-	return function{1, 1, func(s *State, a []any) (any, error) {
+	return function{min: 1, max: 1, run: func(s *State, a []any) (any, error) {
 		list, err := listOf(a[0])
 		if err != nil {
 			return nil, err
@@ -94,18 +109,48 @@ func length(s *State, a []any) (any, error) {
 	return nil, fmt.Errorf("it takes a string, a list or a map, not %s", aType(a[0]))
 }
 
+// uniq looks lists and maps up one by one, anything else in a set.
 func uniq(s *State, list []any) (any, error) {
 	out := []any{}
+	seen := make(map[any]struct{})
+	var large []any // lists and maps of out
 	for _, e := range list {
-		found, err := within(s, e, out)
+		if id, ok := identity(e); ok {
+			if err := s.spend(uniqPrice + size(e)/64); err != nil {
+				return nil, err
+			}
+			if _, found := seen[id]; !found {
+				seen[id] = struct{}{}
+				out = push(out, e)
+			}
+			continue
+		}
+		found, err := within(s, e, large)
 		if err != nil {
 			return nil, err
 		}
 		if found == false {
-			out = append(out, e)
+			large = push(large, e)
+			out = push(out, e)
 		}
 	}
 	return out, nil
+}
+
+// uniqPrice is that of an element in a set.
+const uniqPrice = 3
+
+// identity is the same for values that are equal and are no list or map.
+func identity(v any) (any, bool) {
+	switch v := v.(type) {
+	case []any, map[string]any:
+		return nil, false
+	case float64:
+		if i, ok := whole(v).(int64); ok && float64(i) == v {
+			return i, true
+		}
+	}
+	return v, true
 }
 
 // flatten is at most as deep as the data of an event.
@@ -119,7 +164,7 @@ func flatten(s *State, out, list []any, depth int) ([]any, error) {
 		}
 		inner, ok := e.([]any)
 		if !ok {
-			out = append(out, e)
+			out = push(out, e)
 			continue
 		}
 		var err error
@@ -157,6 +202,9 @@ func join(s *State, a []any) (any, error) {
 			return nil, fmt.Errorf("the text between must be a string, not %s", aType(a[1]))
 		}
 	}
+	if err := s.spend(2 * len(list)); err != nil {
+		return nil, err
+	}
 	texts := make([]string, len(list))
 	size := len(glue) * len(list)
 	for i, e := range list {
@@ -168,7 +216,7 @@ func join(s *State, a []any) (any, error) {
 	if size > maxString {
 		return nil, fmt.Errorf("the result grows over %d bytes", maxString)
 	}
-	if err := s.spend(len(list) + size/16); err != nil {
+	if err := s.spend(size / 16); err != nil {
 		return nil, err
 	}
 	return strings.Join(texts, glue), nil
@@ -176,12 +224,19 @@ func join(s *State, a []any) (any, error) {
 
 // members lists the keys of a map or its values, in the order of the keys.
 func members(keys bool) (function, bool) {
-	return function{1, 1, func(s *State, a []any) (any, error) {
+	return function{min: 1, max: 1, run: func(s *State, a []any) (any, error) {
 		m, ok := a[0].(map[string]any)
 		if !ok && a[0] != nil {
 			return nil, fmt.Errorf("it takes a map, not %s", aType(a[0]))
 		}
 		if err := s.spend(8 * len(m)); err != nil {
+			return nil, err
+		}
+		bytes := 0
+		for k := range m {
+			bytes += len(k)
+		}
+		if err := s.scan(bytes, 8); err != nil {
 			return nil, err
 		}
 		out := make([]any, 0, len(m))

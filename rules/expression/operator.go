@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"regexp"
 	"strings"
 
 	"github.com/expr-lang/expr/ast"
@@ -193,40 +192,11 @@ func textTest(left, right code, f func(a, b string) bool) code {
 		if !ok1 || !ok2 {
 			return false, nil
 		}
-		if err := s.scan(len(x), 64); err != nil {
+		if err := s.scan(len(x), 32); err != nil {
 			return nil, err
 		}
 		return f(x, y), nil
 	}
-}
-
-func (u *unit) matches(n *ast.BinaryNode) (code, error) {
-	pattern, ok := n.Right.(*ast.StringNode)
-	if !ok {
-		return nil, u.fail(n.Right, "the pattern of matches must be written out as a string")
-	}
-	re, err := regexp.Compile(pattern.Value)
-	if err != nil {
-		return nil, u.fail(n.Right, "bad pattern: %s", strings.TrimPrefix(err.Error(), "error parsing regexp: "))
-	}
-	left, err := u.compile(n.Left)
-	if err != nil {
-		return nil, err
-	}
-	return func(s *State) (any, error) {
-		v, err := left(s)
-		if err != nil {
-			return nil, err
-		}
-		text, ok := v.(string)
-		if !ok {
-			return false, nil
-		}
-		if err := s.scan(len(text), 4); err != nil {
-			return nil, err
-		}
-		return re.MatchString(text), nil
-	}, nil
 }
 
 // in looks for a value in a list or a key in a map. A list of strings written
@@ -364,6 +334,9 @@ func arithmetic(s *State, op string, a, b any) (any, error) {
 		}
 		r = f / g
 	default:
+		if err := s.spend(1); err != nil {
+			return nil, err
+		}
 		r = math.Pow(f, g)
 	}
 	if math.IsInf(r, 0) || math.IsNaN(r) {
@@ -422,7 +395,7 @@ func concat(s *State, x, y string) (any, error) {
 	if len(x)+len(y) > maxString {
 		return nil, fmt.Errorf("a text grows over %d bytes", maxString)
 	}
-	if err := s.scan(len(x)+len(y), 16); err != nil {
+	if err := s.spend(1 + (len(x)+len(y))/16); err != nil {
 		return nil, err
 	}
 	return x + y, nil

@@ -1,9 +1,9 @@
 package expression
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
-	"sort"
 
 	"github.com/expr-lang/expr/ast"
 
@@ -27,10 +27,25 @@ func (u *unit) call(n *ast.BuiltinNode) (code, error) {
 	if err != nil {
 		return nil, err
 	}
-	name := n.Name
+	name, run := n.Name, f.run
+	if f.bind != nil {
+		if run, err = f.bind(u, n); err != nil {
+			return nil, err
+		}
+	}
+	steps := 1
+	if len(args) > 4 {
+		steps += len(args)
+	}
 	return func(s *State) (any, error) {
+		if err := s.spend(steps); err != nil {
+			return nil, err
+		}
 		var room [4]any
 		values := room[:0]
+		if len(args) > len(room) {
+			values = make([]any, 0, len(args))
+		}
 		for _, arg := range args {
 			v, err := arg(s)
 			if err != nil {
@@ -38,8 +53,8 @@ func (u *unit) call(n *ast.BuiltinNode) (code, error) {
 			}
 			values = append(values, v)
 		}
-		v, err := f.run(s, values)
-		if err != nil && err != ErrSteps { //nolint:errorlint // ErrSteps is never wrapped below here
+		v, err := run(s, values)
+		if err != nil && !s.Overrun() {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 		return v, err
@@ -103,7 +118,10 @@ func (u *unit) predicate(n *ast.BuiltinNode) (code, error) {
 		}
 		descending = order.Value == "desc"
 	}
-	name, depth, what := n.Name, u.depth, "the predicate of "+n.Name
+	name, depth, what, each := n.Name, u.depth, "the predicate of "+n.Name, 1
+	if len(n.Arguments) > 1 {
+		each += price(n.Arguments[1])
+	}
 	return func(s *State) (any, error) {
 		v, err := list(s)
 		if err != nil {
@@ -113,7 +131,7 @@ func (u *unit) predicate(n *ast.BuiltinNode) (code, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
-		l := loop{s: s, list: elems, body: body, scope: &s.scopes[depth], what: what}
+		l := loop{s: s, list: elems, body: body, scope: &s.scopes[depth], what: what, price: each}
 		return l.run(name, descending)
 	}, nil
 }
@@ -143,11 +161,12 @@ type loop struct {
 	body  code
 	scope *scope
 	what  string
+	price int // of the body for one element
 }
 
 // at evaluates the body for one element.
 func (l *loop) at(i int) (any, error) {
-	if err := l.s.spend(1); err != nil {
+	if err := l.s.spend(l.price); err != nil {
 		return nil, err
 	}
 	l.scope.item, l.scope.index = l.list[i], i
@@ -227,13 +246,16 @@ func (l *loop) filter() ([]any, error) {
 			return nil, err
 		}
 		if b {
-			kept = append(kept, e)
+			kept = push(kept, e)
 		}
 	}
 	return kept, nil
 }
 
 func (l *loop) each() ([]any, error) {
+	if len(l.list) > l.s.steps { // it cannot end well
+		return nil, l.s.spend(len(l.list))
+	}
 	values := make([]any, len(l.list))
 	for i := range l.list {
 		var err error
@@ -290,12 +312,12 @@ func sorted(s *State, list, keys []any, descending bool) (any, error) {
 	for i := range order {
 		order[i] = i
 	}
-	sort.SliceStable(order, func(i, j int) bool {
-		c, _ := compare(keys[order[i]], keys[order[j]])
+	slices.SortFunc(order, func(i, j int) int {
+		c, _ := compare(keys[i], keys[j])
 		if descending {
-			return c > 0
+			c = -c
 		}
-		return c < 0
+		return cmp.Or(c, cmp.Compare(i, j))
 	})
 	out := make([]any, len(list))
 	for i, o := range order {

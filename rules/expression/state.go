@@ -10,7 +10,8 @@ type State struct {
 	known  []bool
 	locals []any
 	scopes [MaxPredicates]scope
-	steps  int
+	// steps are left of allowed.
+	steps, allowed int
 }
 
 // scope is the element a predicate looks at.
@@ -33,14 +34,31 @@ type step struct {
 }
 
 // Reset gives the names their values, in the order of NewCompiler, and forgets
-// everything of the values before.
+// everything of the values before. MaxSteps are allowed from here on.
 func (s *State) Reset(roots ...any) {
 	s.roots = append(s.roots[:0], roots...)
 	clear(s.values)
 	clear(s.known)
 	clear(s.locals)
 	s.scopes = [MaxPredicates]scope{}
+	s.Allow(MaxSteps)
 }
+
+// Replace gives one name another value and keeps the steps left.
+func (s *State) Replace(name int, value any) {
+	left, allowed := s.steps, s.allowed
+	s.roots[name] = value
+	s.Reset(s.roots...)
+	s.steps, s.allowed = left, allowed
+}
+
+// Allow sets how many steps the programs that run from here on may spend, all
+// together.
+func (s *State) Allow(steps int) { s.steps, s.allowed = steps, steps }
+
+// Overrun tells whether a program would have spent more than was allowed. Every
+// program fails then until Allow or Reset.
+func (s *State) Overrun() bool { return s.steps < 0 }
 
 func (s *State) load(i int) any {
 	if !s.known[i] {
@@ -99,7 +117,7 @@ func member(v, prop any) any {
 func (s *State) spend(n int) error {
 	s.steps -= n
 	if s.steps < 0 {
-		return ErrSteps
+		return &stepsError{s.allowed}
 	}
 	return nil
 }

@@ -7,8 +7,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/go-json-experiment/json/jsontext"
 )
 
 // TypeName names the type of a value in the words of the documentation.
@@ -81,21 +79,34 @@ func equal(s *State, a, b any) (bool, error) {
 		if !ok || len(a) != len(y) {
 			return false, nil
 		}
-		if err := s.spend(len(a)); err != nil {
-			return false, err
-		}
-		for k, v := range a {
-			w, ok := y[k]
-			if !ok {
-				return false, nil
-			}
-			if same, err := equal(s, v, w); !same || err != nil {
-				return false, err
-			}
-		}
-		return true, nil
+		return equalMaps(s, a, y)
 	}
 	return false, nil
+}
+
+// equalMaps compares maps of the same length. It looks at all members even when
+// one differs: their order is random, and the steps must not be.
+func equalMaps(s *State, a, b map[string]any) (bool, error) {
+	if err := s.spend(len(a)); err != nil {
+		return false, err
+	}
+	same := true
+	for k, v := range a {
+		if err := s.scan(len(k), 32); err != nil {
+			return false, err
+		}
+		w, ok := b[k]
+		if !ok {
+			same = false
+			continue
+		}
+		alike, err := equal(s, v, w)
+		if err != nil {
+			return false, err
+		}
+		same = same && alike
+	}
+	return same, nil
 }
 
 // compare orders two numbers or two strings; ok is false for anything else.
@@ -153,59 +164,6 @@ func truth(v any, what string) (bool, error) {
 		return false, nil
 	}
 	return false, fmt.Errorf("%s is %s, not true or false (compare it with something)", what, aType(v))
-}
-
-// AppendJSON appends v as JSON: map keys sorted, integers exact, strings without
-// escapes that JSON does not ask for. A value that holds one long string many
-// times over is an error before it fills the memory.
-func AppendJSON(dst []byte, v any) ([]byte, error) {
-	if len(dst) > maxString {
-		return nil, fmt.Errorf("the value grows over %d bytes", maxString)
-	}
-	switch v := v.(type) {
-	case nil:
-		return append(dst, "null"...), nil
-	case bool:
-		return strconv.AppendBool(dst, v), nil
-	case int64:
-		return strconv.AppendInt(dst, v, 10), nil
-	case float64:
-		if math.IsInf(v, 0) || math.IsNaN(v) {
-			return nil, fmt.Errorf("%v is not a number JSON can hold", v)
-		}
-		return appendFloat(dst, v), nil
-	case string:
-		// Invalid UTF-8 is replaced, which is all AppendQuote complains of.
-		dst, _ = jsontext.AppendQuote(dst, v)
-		return dst, nil
-	case []any:
-		dst = append(dst, '[')
-		var err error
-		for i, e := range v {
-			if i > 0 {
-				dst = append(dst, ',')
-			}
-			if dst, err = AppendJSON(dst, e); err != nil {
-				return nil, err
-			}
-		}
-		return append(dst, ']'), nil
-	case map[string]any:
-		dst = append(dst, '{')
-		var err error
-		for i, k := range sortedKeys(v) {
-			if i > 0 {
-				dst = append(dst, ',')
-			}
-			dst, _ = jsontext.AppendQuote(dst, k)
-			dst = append(dst, ':')
-			if dst, err = AppendJSON(dst, v[k]); err != nil {
-				return nil, err
-			}
-		}
-		return append(dst, '}'), nil
-	}
-	return nil, fmt.Errorf("%T is not a JSON value", v)
 }
 
 // appendFloat writes a float as encoding/json does.

@@ -8,10 +8,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
+	"slices"
 	"time"
 
 	"github.com/pointsman/pointsman/rules"
+	"github.com/pointsman/pointsman/rules/replay"
 	"github.com/pointsman/pointsman/rules/strictyaml"
 )
 
@@ -38,7 +39,13 @@ type Step struct {
 	At     time.Duration
 	Event  *rules.Event
 	Expect []Expect
+
+	expect place // of the value of expect
 }
+
+// place is where something begins in a test file, from 1; columns count
+// characters.
+type place struct{ line, col int }
 
 // Expect is one expected call.
 type Expect struct {
@@ -49,6 +56,8 @@ type Expect struct {
 	// Error, when set, is text that must be in the error of a call, or of a rule,
 	// that fails; Action is empty for a failing when or key.
 	Error string `json:"error,omitempty"`
+
+	at place
 }
 
 // Options configure Run.
@@ -63,16 +72,21 @@ type Failure struct {
 	Test      string
 	Step      int // from 1
 	Line, Col int
-	// Diff has a line for each difference: "- wanted" and "+ got".
+	// At is the step's virtual time.
+	At time.Duration
+	// Diff has a line for each call: "  as expected", "- not called", "+ not
+	// expected" and "~ called with something else"; below each of the last three,
+	// indented further, is why.
 	Diff []string
+
+	step *Step
+	got  []Expect
 }
 
 // Result is what became of a test.
 type Result struct {
 	File, Test string
 	Failures   []Failure
-	// Got is what each step caused, as it could be written under expect.
-	Got [][]Expect
 	// Took is real time.
 	Took time.Duration
 }
@@ -98,23 +112,35 @@ func (c *Coverage) reach(rule string, step int) {
 	}
 }
 
-// Missed lists what no test reached, by rule in file order: a rule that never
-// matched as its name, a step of one that did as "name step 2 (action)".
-func (c *Coverage) Missed(rs *rules.Ruleset) (missed []string, reached, total int) {
+// Report says what the tests reached of each rule, in file order.
+func (c *Coverage) Report(rs *rules.Ruleset) []RuleCoverage {
+	out := make([]RuleCoverage, 0, len(rs.Rules()))
 	for _, r := range rs.Rules() {
+		rc := RuleCoverage{Rule: r.Name, File: r.File, Line: r.Line, Matched: c.matched[r.Name], Steps: len(r.Actions), Missed: []string{}}
 		for i, action := range r.Actions {
-			total++
 			if c.steps[r.Name][i] {
-				reached++
-			} else if c.matched[r.Name] {
-				missed = append(missed, fmt.Sprintf("%s step %d (%s)", r.Name, i+1, action))
+				rc.Reached++
+			} else {
+				rc.Missed = append(rc.Missed, fmt.Sprintf("step %d (%s)", i+1, action))
 			}
 		}
-		if !c.matched[r.Name] {
-			missed = append(missed, r.Name)
-		}
+		out = append(out, rc)
 	}
-	return missed, reached, total
+	return out
+}
+
+// RuleCoverage is what the tests reached of one rule.
+type RuleCoverage struct {
+	Rule string `json:"rule"`
+	File string `json:"file"`
+	Line int    `json:"line"`
+	// Matched: when was true for some event.
+	Matched bool `json:"matched"`
+	// Reached counts the steps of do that were called, of Steps.
+	Reached int `json:"reached"`
+	Steps   int `json:"steps"`
+	// Missed names the steps that were not, as "step 2 (action)".
+	Missed []string `json:"missed"`
 }
 
 // Run runs every test of a suite. cov may be nil.
@@ -133,16 +159,17 @@ func Run(rs *rules.Ruleset, s *Suite, opt Options, cov *Coverage) []Result {
 
 func run(rs *rules.Ruleset, file string, t *Test, opt Options, cov *Coverage) Result {
 	res := Result{File: file, Test: t.Name}
-	w := &world{rs: rs, opt: opt, cov: cov, seen: map[[2]string]time.Time{}, states: map[string][]byte{}}
+	w := &world{rs: rs, replay: replay.New(replay.Config{Rules: rs}), opt: opt, cov: cov, seen: map[[2]string]first{}}
 	for i := range t.Steps {
 		st := &t.Steps[i]
-		got := w.accept(st.Event, epoch.Add(st.At))
-		res.Got = append(res.Got, got)
-		if diff := compare(st.Expect, got); len(diff) > 0 {
-			res.Failures = append(res.Failures, Failure{
-				File: file, Test: t.Name, Step: i + 1, Line: st.Line, Col: st.Col, Diff: diff,
-			})
+		m := w.accept(i+1, st)
+		if same(st.Expect, m.got) {
+			continue
 		}
+		res.Failures = append(res.Failures, Failure{
+			File: file, Test: t.Name, Step: i + 1, Line: st.Line, Col: st.Col, At: st.At,
+			Diff: m.differences(st.Expect), step: st, got: m.got,
+		})
 	}
 	return res
 }
@@ -150,97 +177,63 @@ func run(rs *rules.Ruleset, file string, t *Test, opt Options, cov *Coverage) Re
 // world is what the router would remember during one test.
 type world struct {
 	rs     *rules.Ruleset
+	replay *replay.World
 	opt    Options
 	cov    *Coverage
-	seen   map[[2]string]time.Time // until when
-	states map[string][]byte
+	seen   map[[2]string]first
+}
+
+// first is the step that an id was first used in, and until when that counts.
+type first struct {
+	step  int
+	until time.Time
+}
+
+// moment is what one step caused.
+type moment struct {
+	rs *rules.Ruleset
+	ev *rules.Event
+	// got is every call, as it could be written under expect.
+	got []Expect
+	// outcomes are those of the rules; none for a duplicate of step dup.
+	outcomes []replay.Outcome
+	dup      int
 }
 
 // accept does with an event what the router does, up to the calls.
-func (w *world) accept(ev *rules.Event, now time.Time) []Expect {
-	got := []Expect{}
-	id := [2]string{ev.Source(), ev.ID()}
-	if until, ok := w.seen[id]; ok && now.Before(until) {
-		return got
+func (w *world) accept(step int, st *Step) *moment {
+	now := epoch.Add(st.At)
+	m := &moment{rs: w.rs, ev: st.Event, got: []Expect{}}
+	id := [2]string{st.Event.Source(), st.Event.ID()}
+	if old, ok := w.seen[id]; ok && now.Before(old.until) {
+		m.dup = old.step
+		return m
 	}
 	if w.opt.Dedup > 0 {
-		w.seen[id] = now.Add(w.opt.Dedup)
+		w.seen[id] = first{step, now.Add(w.opt.Dedup)}
 	}
-	for _, m := range w.rs.Match(ev) {
-		w.cov.reach(m.Rule.Name, -1)
-		switch {
-		case m.Err != nil:
-			got = append(got, Expect{Rule: m.Rule.Name, Error: m.Err.Error()})
-			continue
-		case m.KeyErr != nil:
-			got = append(got, Expect{Rule: m.Rule.Name, Error: m.KeyErr.Error()})
-			continue
+	m.outcomes = w.replay.Accept(st.Event, now)
+	for i := range m.outcomes {
+		o := &m.outcomes[i]
+		w.cov.reach(o.Rule.Name, -1)
+		if o.Err != nil {
+			m.got = append(m.got, Expect{Rule: o.Rule.Name, Error: o.Err.Error()})
 		}
-		if key := m.StateKey(); key != "" {
-			eff, err := rules.Step(m.Rule, w.states[key], now)
-			if err != nil {
-				got = append(got, Expect{Rule: m.Rule.Name, Error: err.Error()})
-				continue
-			}
-			if eff.Changed {
-				w.states[key] = eff.Data
-			}
-			if !eff.Fire {
-				continue
-			}
-		}
-		for _, c := range m.Calls {
+		for _, c := range o.Calls {
 			if c.Skipped {
 				continue
 			}
-			w.cov.reach(m.Rule.Name, c.Step)
-			e := Expect{Rule: m.Rule.Name, Action: c.Action, With: c.Params}
+			w.cov.reach(o.Rule.Name, c.Step)
+			e := Expect{Rule: o.Rule.Name, Action: c.Action}
 			if c.Err != nil {
-				e.With, e.Error = nil, c.Err.Error()
+				e.Error = c.Err.Error()
+			} else {
+				e.With = canonical(c.Params)
 			}
-			got = append(got, e)
+			m.got = append(m.got, e)
 		}
 	}
-	return got
-}
-
-// compare lists the differences; both are in rule, then step order.
-func compare(want, got []Expect) []string {
-	var diff []string
-	n := max(len(want), len(got))
-	same := len(want) == len(got)
-	for i := 0; same && i < n; i++ {
-		same = matches(want[i], got[i])
-	}
-	if same {
-		return nil
-	}
-	for i := range n {
-		switch {
-		case i < len(want) && i < len(got) && matches(want[i], got[i]):
-			diff = append(diff, "  "+got[i].text())
-		default:
-			if i < len(want) {
-				diff = append(diff, "- "+want[i].text())
-			}
-			if i < len(got) {
-				diff = append(diff, "+ "+got[i].text())
-			}
-		}
-	}
-	return diff
-}
-
-func matches(want, got Expect) bool {
-	switch {
-	case want.Rule != got.Rule || want.Action != "" && want.Action != got.Action:
-		return false
-	case want.Error != "":
-		return strings.Contains(got.Error, want.Error)
-	case got.Error != "" || want.Action != got.Action:
-		return false
-	}
-	return want.With == nil || bytes.Equal(want.With, canonical(got.With))
+	return m
 }
 
 // canonical is the form in which parameters are compared: what encoding/json
@@ -259,38 +252,37 @@ func canonical(text json.RawMessage) json.RawMessage {
 	return out
 }
 
-// text is the call in one line, as it could be written in the file.
-func (e Expect) text() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "{rule: %s", e.Rule)
-	if e.Action != "" {
-		fmt.Fprintf(&b, ", action: %s", e.Action)
-	}
-	if e.With != nil {
-		fmt.Fprintf(&b, ", with: %s", canonical(e.With))
-	}
-	if e.Error != "" {
-		fmt.Fprintf(&b, ", error: %q", e.Error)
-	}
-	b.WriteString("}")
-	return b.String()
-}
-
-// Parse reads a test file. The error is a strictyaml.Errors with every problem.
-func Parse(file string, data []byte) (*Suite, error) {
+// Parse reads a test file. With rs, an expected call must be one that the rules
+// can make. The error is a strictyaml.Errors with every problem.
+func Parse(file string, data []byte, rs *rules.Ruleset) (*Suite, error) {
 	doc, err := strictyaml.Parse(file, data)
 	if err != nil {
 		return nil, err
 	}
+	p := parser{}
+	if rs != nil {
+		p.actions = make(map[string][]string, len(rs.Rules()))
+		for _, r := range rs.Rules() {
+			p.names = append(p.names, r.Name)
+			p.actions[r.Name] = r.Actions
+		}
+	}
 	s := &Suite{File: file}
 	list, _ := doc.Root().Map("tests").Required("tests").List()
 	for i, n := range list {
-		s.Tests = append(s.Tests, parseTest(n, i))
+		s.Tests = append(s.Tests, p.test(n, i))
 	}
 	return s, doc.Err()
 }
 
-func parseTest(n *strictyaml.Node, i int) Test {
+// parser knows the rules and the actions of each; actions is nil when they do
+// not matter.
+type parser struct {
+	names   []string
+	actions map[string][]string
+}
+
+func (p *parser) test(n *strictyaml.Node, i int) Test {
 	m := n.Map("name", "steps")
 	t := Test{Name: fmt.Sprintf("test %d", i+1)}
 	t.Line, t.Col = n.Pos()
@@ -300,7 +292,7 @@ func parseTest(n *strictyaml.Node, i int) Test {
 	steps, _ := m.Required("steps").List()
 	var last time.Duration
 	for j, sn := range steps {
-		st := parseStep(sn, j, last)
+		st := p.step(sn, j, last)
 		if st.At < last {
 			sn.Errorf("at %s is before the step before it (steps go forward in time)", st.At)
 		}
@@ -310,7 +302,7 @@ func parseTest(n *strictyaml.Node, i int) Test {
 	return t
 }
 
-func parseStep(n *strictyaml.Node, j int, last time.Duration) Step {
+func (p *parser) step(n *strictyaml.Node, j int, last time.Duration) Step {
 	m := n.Map("at", "event", "expect")
 	st := Step{At: last}
 	st.Line, st.Col = n.Pos()
@@ -322,9 +314,11 @@ func parseStep(n *strictyaml.Node, j int, last time.Duration) Step {
 	if en := m.Required("event"); en != nil {
 		st.Event = parseEvent(en, j)
 	}
-	list, _ := m.Required("expect").List()
+	xs := m.Required("expect")
+	st.expect.line, st.expect.col = xs.Pos()
+	list, _ := xs.List()
 	for _, xn := range list {
-		st.Expect = append(st.Expect, parseExpect(xn))
+		st.Expect = append(st.Expect, p.expect(xn))
 	}
 	return st
 }
@@ -360,12 +354,17 @@ func parseEvent(n *strictyaml.Node, j int) *rules.Event {
 	return ev
 }
 
-func parseExpect(n *strictyaml.Node) Expect {
+func (p *parser) expect(n *strictyaml.Node) Expect {
 	m := n.Map("rule", "action", "with", "error")
 	var e Expect
-	e.Rule, _ = m.Required("rule").Text()
+	e.at.line, e.at.col = n.Pos()
+	rule := m.Required("rule")
+	e.Rule, _ = rule.Text()
 	if a := m.Key("action"); a != nil {
 		e.Action, _ = a.Text()
+		p.check(rule, a, e)
+	} else {
+		p.check(rule, nil, e)
 	}
 	if x := m.Key("error"); x != nil {
 		e.Error, _ = x.Text()
@@ -384,3 +383,19 @@ func parseExpect(n *strictyaml.Node) Expect {
 	}
 	return e
 }
+
+// check reports a call that no rule can make.
+func (p *parser) check(rule, action *strictyaml.Node, e Expect) {
+	if p.actions == nil || e.Rule == "" {
+		return
+	}
+	actions, known := p.actions[e.Rule]
+	switch {
+	case !known:
+		rule.Errorf("there is no rule %q (%s)", e.Rule, strictyaml.Suggest(e.Rule, p.names))
+	case e.Action != "" && !slices.Contains(actions, e.Action):
+		action.Errorf("rule %q has no step with action %q (%s)", e.Rule, e.Action, strictyaml.Suggest(e.Action, unique(actions)))
+	}
+}
+
+func unique(names []string) []string { return slices.Compact(slices.Sorted(slices.Values(names))) }

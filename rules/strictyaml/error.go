@@ -16,6 +16,9 @@ type Error struct {
 	File string
 	// Line and Col count from 1; Col counts characters, not bytes.
 	Line, Col int
+	// Code is a stable word for the kind of a warning, such as "never-true"; ""
+	// when it has none.
+	Code string
 	// Msg says what is wrong and, in parentheses, what to do.
 	Msg string
 	// SourceLine is the line as an error may show it: cut to a readable width,

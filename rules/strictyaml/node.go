@@ -43,6 +43,7 @@ type Node struct {
 	kind      kind
 	style     style
 	text      string // of every scalar
+	comment   bool   // one follows the scalar
 	value     any    // bool, int64 or float64
 	keys      []*Node
 	items     []*Node
@@ -64,6 +65,10 @@ func (n *Node) File() string {
 	return n.doc.name
 }
 
+// CutByComment tells whether a comment ends a text that is not in quotes, so that
+// what looks like a part of it may be none.
+func (n *Node) CutByComment() bool { return n != nil && n.style == plain && n.comment }
+
 // Errorf reports a problem at the node to its document; nothing for nil.
 func (n *Node) Errorf(format string, args ...any) {
 	if n != nil {
@@ -81,10 +86,21 @@ func (n *Node) ErrorfAt(offset int, format string, args ...any) {
 
 // Warnf reports a warning at the node to its document; nothing for nil.
 func (n *Node) Warnf(format string, args ...any) {
-	if n != nil {
-		n.doc.warnings = append(n.doc.warnings,
-			&Error{File: n.doc.name, Line: n.line, Col: n.col, Msg: fmt.Sprintf(format, args...)})
+	n.Warn("", 0, format, args...)
+}
+
+// Warn reports a warning of a kind, see Error.Code, at a byte offset of the
+// decoded text; see At. Nothing for nil.
+func (n *Node) Warn(code string, offset int, format string, args ...any) {
+	if n == nil {
+		return
 	}
+	line, col := n.line, n.col
+	if n.kind != listKind && n.kind != mapKind {
+		line, col = n.At(offset)
+	}
+	n.doc.warnings = append(n.doc.warnings,
+		&Error{File: n.doc.name, Line: line, Col: col, Code: code, Msg: fmt.Sprintf(format, args...)})
 }
 
 // Secret marks the node's text as secret: no error or warning of the document,

@@ -244,6 +244,7 @@ func (d *Document) convert(y *yaml.Node, depth int) *Node {
 	default:
 		n.text = y.Value
 		n.style = styleOf(y.Style)
+		n.comment = y.LineComment != ""
 		n.resolve()
 	}
 	return n

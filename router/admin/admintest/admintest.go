@@ -18,9 +18,10 @@ import (
 )
 
 var (
-	_ admin.Router = (*Fake)(nil)
-	_ admin.Orders = (*Fake)(nil)
-	_ admin.Reader = (*Fake)(nil)
+	_ admin.Router    = (*Fake)(nil)
+	_ admin.Orders    = (*Fake)(nil)
+	_ admin.Reader    = (*Fake)(nil)
+	_ admin.Schedules = (*Fake)(nil)
 )
 
 // Fake is a router with its store. Its fields are set before it is served and
@@ -31,6 +32,7 @@ type Fake struct {
 	ActionList   []router.ActionStatus
 	PluginList   []router.PluginStatus
 	SourceList   []router.SourceStatus
+	ScheduleList []router.ScheduleStatus
 	Verdicts     []router.RuleVerdict
 	EventList    []store.Event
 	DeliveryList []store.Delivery
@@ -39,10 +41,15 @@ type Fake struct {
 	Err error
 	// FailAfter makes orders fail after this many calls; 0: never.
 	FailAfter int
+	// RuleSet is the one revision there is.
+	RuleSet *rules.Ruleset
 
 	mu    sync.Mutex
 	calls int
 }
+
+// RuleRevision is the revision of every event.
+const RuleRevision = "r1"
 
 // UID returns the n-th uid or delivery id; they sort by n.
 func UID(n int) string {
@@ -63,7 +70,7 @@ func Event(n int, source, ceSource, id string) store.Event {
 	}
 	return store.Event{
 		UID: UID(n), Source: source, CESource: ceSource, ID: id, Type: "net.link.down",
-		Received: Time(n), JSON: text, Revision: "r1",
+		Received: Time(n), JSON: text, Revision: RuleRevision,
 	}
 }
 
@@ -91,6 +98,19 @@ func (f *Fake) Plugins() []router.PluginStatus { return f.PluginList }
 // Sources implements admin.Router.
 func (f *Fake) Sources() []router.SourceStatus { return f.SourceList }
 
+// Schedules implements admin.Schedules.
+func (f *Fake) Schedules(context.Context) ([]router.ScheduleStatus, error) {
+	return f.ScheduleList, f.Err
+}
+
+// RunSchedule implements admin.Schedules.
+func (f *Fake) RunSchedule(_ context.Context, name string) (router.ScheduleRun, error) {
+	if !slices.ContainsFunc(f.ScheduleList, func(s router.ScheduleStatus) bool { return s.Name == name }) {
+		return router.ScheduleRun{}, store.ErrNotFound
+	}
+	return router.ScheduleRun{ID: name + "/manual/2026-01-01T00:00:00Z", Source: name}, f.Err
+}
+
 // Why implements admin.Orders.
 func (f *Fake) Why(context.Context, store.Event) ([]router.RuleVerdict, error) {
 	return f.Verdicts, f.Err
@@ -99,6 +119,14 @@ func (f *Fake) Why(context.Context, store.Event) ([]router.RuleVerdict, error) {
 // Explain implements admin.Orders.
 func (f *Fake) Explain(context.Context, *rules.Event) ([]router.RuleVerdict, error) {
 	return f.Verdicts, f.Err
+}
+
+// Revision implements admin.Orders: there is RuleSet under the id of RuleRevision.
+func (f *Fake) Revision(_ context.Context, id string) (*rules.Ruleset, time.Time, error) {
+	if f.RuleSet == nil || id != RuleRevision {
+		return nil, time.Time{}, store.ErrNotFound
+	}
+	return f.RuleSet, Time(0), nil
 }
 
 // Retry implements admin.Orders.

@@ -76,8 +76,17 @@ func (m *model) commit(s *suite, r *rand.Rand) {
 			read++
 		}
 		t.States = []store.StateWrite{{State: store.State{Key: key, Version: m.version}, Read: read}}
+		alone := r.IntN(6) == 0
+		if alone {
+			t = store.Txn{States: t.States}
+		}
 		txns = append(txns, t)
 		switch {
+		case alone && read == m.states[key]:
+			want = append(want, store.StatusNew)
+			m.states[key] = m.version
+		case alone:
+			want = append(want, store.StatusStale)
 		case m.marks[id].After(s.Now()):
 			want = append(want, store.StatusDuplicate)
 		case read != m.states[key]:

@@ -1,0 +1,262 @@
+package config
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/pointsman/pointsman/rules/schema"
+)
+
+// Schema returns the JSON Schema of pointsman.yaml. settings are the JSON
+// Schemas of the settings of the bundled plugins, by name.
+func Schema(settings map[string]json.RawMessage) ([]byte, error) {
+	action, err := actionSchema(settings)
+	if err != nil {
+		return nil, err
+	}
+	fields := append(topFields(), schema.Field{Name: "actions", Value: schema.List(action), Doc: "What rules can call."})
+	for i := range fields {
+		fields[i].Value = schema.Referable(fields[i].Value)
+	}
+	root := schema.Object(append(fields, schema.Field{
+		Name: "sources", Value: schema.List(sourceSchema()), Doc: "Sources of events besides POST /events.",
+	})...)
+	root["type"] = []string{"object", "null"}
+	return schema.Document("pointsman.yaml", "The configuration of pointsman.", root)
+}
+
+// addressForm is host:port.
+const addressForm = `^[^ /@]*:[0-9]{1,5}$`
+
+func nameText() schema.Schema { return schema.Text(nameForm.String()) }
+
+func topFields() []schema.Field {
+	return []schema.Field{
+		{Name: "name", Default: "default", Value: nameText(), Doc: "Names the keys in Redis. Routers with one name on one Redis share one queue."},
+		{
+			Name: "listen", Default: "127.0.0.1:8080", Value: schema.Text(addressForm),
+			Doc: "host:port for events. Beyond this host, events and every webhook need auth.",
+		},
+		{Name: "insecure", Default: false, Value: schema.Boolean(), Doc: "Allows sources without authentication beyond this host."},
+		{Name: "admin", Value: adminSchema(), Doc: "The admin listener."},
+		{
+			Name: "data_dir", Default: "pointsman-data", Value: schema.Text(""),
+			Doc: "The router's own folder: the embedded store, sockets, the instance record.",
+		},
+		{
+			Name: "store", Default: "sqlite", Value: schema.Text(`^sqlite(:.+)?$|^rediss?://`),
+			Doc: "Where events and deliveries are kept: sqlite, sqlite:PATH, redis://host:6379/0 or rediss://...",
+		},
+		{
+			Name: "durability", Default: "process", Value: schema.Word("strict", "process", "none"),
+			Doc: "What an accepted event survives: strict a crash of the machine, process a crash of any process.",
+		},
+		{
+			Name: "rules", Default: defaultRules(), Value: schema.List(schema.Text(`^[^/]`)),
+			Doc: "Patterns of rule files below the folder of this file. *_test.yaml is never a rule file.",
+		},
+		{Name: "events", Value: eventsSchema(), Doc: "POST /events."},
+		{Name: "retention", Value: retentionSchema(), Doc: "How long finished work is kept."},
+		{Name: "limits", Value: limitsSchema(), Doc: "What one request may be and cause."},
+		{
+			Name: "shutdown_grace", Default: "10s", Value: schema.Duration(),
+			Doc: "How long running attempts may go on after SIGTERM; at most 1h.",
+		},
+		{Name: "tls", Value: tlsSchema(), Doc: "Serves listen over TLS."},
+	}
+}
+
+func adminSchema() schema.Schema {
+	return schema.Object(
+		schema.Field{Name: "listen", Default: "127.0.0.1:8081", Value: schema.Text(addressForm), Doc: "host:port of the API, metrics and health checks."},
+		schema.Field{Name: "token", Value: secretText(minSecret), Doc: "The bearer token, of 16 bytes or more. Without one, serve makes one in data_dir/admin-token."},
+	)
+}
+
+func eventsSchema() schema.Schema {
+	return schema.Object(
+		schema.Field{Name: "auth", Default: "none", Value: authForms(Auth{}), Doc: "How senders prove themselves."},
+		schema.Field{Name: "dedup", Default: "24h", Value: schema.Duration(), Doc: "How long an event's source and id are remembered; 0s: not at all."},
+		schema.Field{Name: "origins", Value: schema.List(schema.Text(`^[^/ \r\n]+$`)), Doc: `Origins that the CloudEvents web hook handshake permits; "*" is any.`},
+		rateField(),
+	)
+}
+
+// rateField is the key rate.
+func rateField() schema.Field {
+	return schema.Field{
+		Name: "rate", Value: schema.Text(`^ *[0-9]*[1-9][0-9]* */ *[smh] *$`),
+		Doc: "Events taken, such as 100/s, 600/m or 1000/h; what is more gets 429. Left out: no limit.",
+	}
+}
+
+func retentionSchema() schema.Schema {
+	return schema.Object(
+		schema.Field{Name: "events", Default: "7d", Value: schema.Duration(), Doc: "How long events are kept; longer while a delivery needs them."},
+		schema.Field{Name: "deliveries", Default: "30d", Value: schema.Duration(), Doc: "How long finished deliveries are kept."},
+		schema.Field{Name: "size", Value: schema.Size(), Doc: "The size at which the oldest finished work goes earlier; 8GiB, with Redis 1GiB."},
+	)
+}
+
+func limitsSchema() schema.Schema {
+	return schema.Object(
+		schema.Field{Name: "body", Default: "1MiB", Value: schema.Size(), Doc: "A request with one event, after decoding; 1KiB to 64MiB."},
+		schema.Field{Name: "batch_body", Default: "8MiB", Value: schema.Size(), Doc: "A request with a batch, after decoding; 1KiB to 256MiB."},
+		schema.Field{Name: "batch", Default: 1000, Value: schema.Integer(1, 100_000), Doc: "Events of a batch."},
+		schema.Field{Name: "depth", Default: 64, Value: schema.Integer(1, 1000), Doc: "Nesting of JSON data."},
+		schema.Field{
+			Name: "deliveries_per_event", Default: 1000, Value: schema.Integer(1, 1_000_000),
+			Doc: "Above it the event is accepted and its fan-out held for a person.",
+		},
+		schema.Field{Name: "hops", Default: 8, Value: schema.Integer(1, 255), Doc: "How many actions an event may have come through."},
+		schema.Field{Name: "connections", Default: 4096, Value: schema.Integer(16, 1_000_000), Doc: "Open connections of listen."},
+	)
+}
+
+func tlsSchema() schema.Schema {
+	return schema.Object(
+		schema.Field{Name: "cert", Required: true, Value: schema.Text(""), Doc: "A PEM file with the certificate."},
+		schema.Field{Name: "key", Required: true, Value: schema.Text(""), Doc: "A PEM file with its key."},
+		schema.Field{Name: "client_ca", Value: schema.Text(""), Doc: "A PEM file; clients must then show a certificate signed by it."},
+	)
+}
+
+// secretText is a secret of at least so many bytes.
+func secretText(least int) schema.Schema { return schema.Schema{"type": "string", "minLength": least} }
+
+func secretOrSecrets(more ...schema.Field) schema.Schema {
+	return schema.Exactly(schema.Object(append([]schema.Field{
+		{Name: "secret", Value: secretText(minSecret), Doc: "The secret, of 16 bytes or more: ${env:NAME} or ${file:PATH}."},
+		{
+			Name: "secrets", Value: schema.NonEmpty(schema.List(secretText(minSecret))),
+			Doc: "Several secrets, any of which fits, so that they can be changed without a gap.",
+		},
+	}, more...)...), "secret", "secrets")
+}
+
+// authForms are the forms of auth. vendor is what is known of the sender's.
+func authForms(vendor Auth) schema.Schema {
+	hmac := secretOrSecrets(
+		schema.Field{Name: "header", Value: schema.Text(`^[A-Za-z0-9_-]+$`), Required: vendor.Header == "", Doc: "The header that carries the signature."},
+		schema.Field{Name: "algorithm", Default: orElse(vendor.Algorithm, "sha256"), Value: schema.Word("sha1", "sha256", "sha512"), Doc: "The hash."},
+		schema.Field{Name: "encoding", Default: orElse(vendor.Encoding, "hex"), Value: schema.Word("hex", "base64"), Doc: "How the hash is written."},
+		schema.Field{Name: "prefix", Value: schema.Text(""), Doc: "What stands before the hash, such as sha256=."},
+	)
+	basic := schema.Object(
+		schema.Field{Name: "user", Required: true, Value: schema.Text(`^[^:]*$`), Doc: "The user's name."},
+		schema.Field{Name: "password", Required: true, Value: secretText(1), Doc: "The password: ${env:NAME} or ${file:PATH}."},
+	)
+	certificate := schema.Object(schema.Field{
+		Name: "names", Required: true, Value: schema.NonEmpty(schema.List(schema.Text(`^(\*\.)?[^*]+$`))),
+		Doc: "DNS names (*. stands for one label), e-mail addresses, URIs and IP addresses among its alternative names.",
+	})
+	forms := []schema.Schema{
+		{"const": "none"},
+		schema.Object(
+			schema.Field{Name: "bearer", Required: true, Value: secretText(minSecret), Doc: "The token of Authorization: Bearer, of 16 bytes or more."},
+			schema.Field{Name: "query", Default: false, Value: schema.Boolean(), Doc: "Also takes the token as ?access_token=."},
+		),
+		schema.Object(schema.Field{Name: "basic", Required: true, Value: basic, Doc: "HTTP basic authentication."}),
+		schema.Object(schema.Field{Name: "hmac", Required: true, Value: hmac, Doc: "A keyed hash of the body in a header."}),
+		schema.Object(schema.Field{Name: "certificate", Required: true, Value: certificate, Doc: "A client certificate of tls.client_ca with one of some names."}),
+	}
+	if vendor.Header != "" {
+		forms = append(forms, schema.Object(schema.Field{
+			Name: "token", Required: true, Value: secretText(minSecret), Doc: "The token in the header " + vendor.Header + ", of 16 bytes or more.",
+		}))
+	}
+	return schema.OneOf(forms...)
+}
+
+// sourceSchema is one source: its type says which keys it has.
+func sourceSchema() schema.Schema {
+	var names []string
+	var forms []schema.Schema
+	for _, t := range sourceTypes() {
+		names = append(names, t.name)
+		fields := everySource(t)
+		described := sourceFields(t.name)
+		for _, key := range t.keys {
+			if i := slices.IndexFunc(described, func(f schema.Field) bool { return f.Name == key }); i >= 0 {
+				fields = append(fields, described[i])
+				continue
+			}
+			fields = append(fields, schema.Field{Name: key, Value: schema.Anything()})
+		}
+		for i := range fields {
+			fields[i].Value = schema.Referable(fields[i].Value)
+		}
+		forms = append(forms, when("type", t.name, schema.Object(fields...)))
+	}
+	return schema.Schema{
+		"type": "object", "required": []string{"name", "type"}, "allOf": forms,
+		"properties": schema.Schema{
+			"name": schema.Schema{"type": "string"},
+			"type": schema.Schema{"description": "The type of the source.", "enum": names},
+		},
+	}
+}
+
+// when makes a schema hold where a key has a value.
+func when(key, value string, then schema.Schema) schema.Schema {
+	return schema.Schema{
+		"if":   schema.Schema{"properties": schema.Schema{key: schema.Schema{"const": value}}, "required": []string{key}},
+		"then": then,
+	}
+}
+
+func actionSchema(settings map[string]json.RawMessage) (schema.Schema, error) {
+	plugins := slices.Sorted(maps.Keys(settings))
+	s := schema.Object(
+		schema.Field{Name: "name", Required: true, Value: nameText(), Doc: "What rules call it."},
+		schema.Field{
+			Name: "plugin", Required: true, Value: schema.OneOf(schema.Word(plugins...), schema.Text("/")),
+			Doc: "A bundled plugin, or the path of an executable: a path has a slash.",
+		},
+		schema.Field{
+			Name: "sha256", Value: schema.Text(`^[0-9a-fA-F]{64}$`),
+			Doc: "What the executable must hash to: the output of sha256sum. Required with a path.",
+		},
+		schema.Field{Name: "mtls", Default: true, Value: schema.Boolean(), Doc: "Secures the connection to an executable."},
+		schema.Field{Name: "settings", Value: schema.Mapping(), Doc: "Handed to the plugin, and checked against what it says it takes."},
+		schema.Field{Name: "concurrency", Default: 4, Value: schema.Integer(1, 10_000), Doc: "Attempts at once."},
+		schema.Field{Name: "timeout", Default: "30s", Value: schema.Duration(), Doc: "Of one attempt; 1ms to 30d."},
+		schema.Field{Name: "retry", Value: retrySchema(), Doc: "How often and how long a delivery is tried."},
+		schema.Field{
+			Name: "on_uncertain", Default: "retry", Value: schema.Word("retry", "hold"),
+			Doc: "An attempt whose outcome a crash swallowed is run again, or held for a person.",
+		},
+		schema.Field{Name: "dry_run", Default: false, Value: schema.Boolean(), Doc: "Asks the plugin to change nothing."},
+	)
+	forms := []schema.Schema{{
+		"if":   schema.Schema{"properties": schema.Schema{"plugin": schema.Schema{"pattern": "/"}}, "required": []string{"plugin"}},
+		"then": schema.Schema{"required": []string{"sha256"}},
+	}}
+	for _, name := range plugins {
+		takes := schema.Schema{"type": "object", "maxProperties": 0}
+		if len(settings[name]) > 0 {
+			var err error
+			if takes, err = schema.Parse(settings[name]); err != nil {
+				return nil, fmt.Errorf("plugin %s: %w", name, err)
+			}
+		}
+		then := schema.Schema{"properties": schema.Schema{"settings": takes, "sha256": false, "mtls": false}}
+		if takes["required"] != nil {
+			then["required"] = []string{"settings"}
+		}
+		forms = append(forms, when("plugin", name, then))
+	}
+	s["allOf"] = forms
+	return s, nil
+}
+
+func retrySchema() schema.Schema {
+	return schema.Object(
+		schema.Field{Name: "attempts", Default: 200, Value: schema.Integer(1, 1_000_000), Doc: "Attempts, the first included."},
+		schema.Field{Name: "max_age", Default: "24h", Value: schema.Duration(), Doc: "Age at which a delivery is given up; 1s to 366d."},
+		schema.Field{Name: "min", Default: "1s", Value: schema.Duration(), Doc: "The delay is random up to this, doubled for each attempt."},
+		schema.Field{Name: "max", Default: "15m", Value: schema.Duration(), Doc: "The delay is never longer."},
+	)
+}
