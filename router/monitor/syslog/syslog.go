@@ -141,7 +141,8 @@ func (s *Source) Run(ctx context.Context, accept router.AcceptFunc, _ router.Sta
 	for range workers {
 		storers.Go(func() { r.store(storing) })
 	}
-	reporting, stopReporting := context.WithCancel(storing)
+	reporting, stopReporting := context.WithCancel(context.WithoutCancel(ctx))
+	// The last report comes after the last loss.
 	reporter.Go(func() { r.reports(reporting, storing) })
 	err = serve()
 	if err != nil {
