@@ -43,7 +43,7 @@ const (
 	workers = 64
 	// drainFor is how long lines that were read may take to be stored after the
 	// end was asked for.
-	drainFor = 5 * time.Second
+	drainFor = 4 * time.Second
 	// firstPause and longestPause bound the pauses between tries to store an
 	// event.
 	firstPause   = 50 * time.Millisecond
@@ -120,7 +120,7 @@ type run struct {
 }
 
 // Run listens until ctx ends. Lines that were read by then are stored before it
-// returns, unless that takes longer than 5 seconds. The error says why it cannot
+// returns, unless that takes longer than 4 seconds. The error says why it cannot
 // listen (any more).
 func (s *Source) Run(ctx context.Context, accept router.AcceptFunc, _ router.StateReader) error {
 	m, name := s.cfg.Metrics, s.cfg.Name
