@@ -27,6 +27,7 @@ import (
 	"github.com/pointsman/pointsman/router/config"
 	"github.com/pointsman/pointsman/router/ingest"
 	"github.com/pointsman/pointsman/router/monitor"
+	"github.com/pointsman/pointsman/router/monitor/syslog"
 	"github.com/pointsman/pointsman/router/store"
 )
 
@@ -60,6 +61,7 @@ type server struct {
 	metrics *router.Metrics
 	// monitors are the sources that run within the router.
 	monitors *monitor.Supervisor
+	syslog   *syslog.Metrics
 	started  time.Time
 
 	mu        sync.Mutex // guards what a reload changes
@@ -391,6 +393,7 @@ func (s *server) register(reg *prometheus.Registry) {
 		newPluginMetrics(s.host),
 		s.monitors,
 	)
+	s.syslog = syslog.NewMetrics(reg)
 	v := buildVersion()
 	router.RegisterBuildInfo(reg, v.Version, v.Commit)
 }

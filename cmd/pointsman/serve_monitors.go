@@ -21,6 +21,8 @@ func (s *server) newMonitor(src *config.Source) (router.Source, error) {
 	switch src.Type {
 	case config.TypeSchedule:
 		return schedule.New(src.Name, src.Schedule)
+	case config.TypeSyslog:
+		return s.newSyslog(src.Name, src.Syslog)
 	}
 	return nil, fmt.Errorf("sources of type %s cannot be run", src.Type)
 }

@@ -149,6 +149,8 @@ type Source struct {
 	Translation rules.Translation
 	// Schedule is set for sources of type TypeSchedule alone.
 	Schedule *Schedule
+	// Syslog is set for sources of type TypeSyslog alone.
+	Syslog *Syslog
 }
 
 // Monitor tells whether the source runs within the router, of whatever type it
