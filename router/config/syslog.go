@@ -51,7 +51,7 @@ func (r *reader) syslog(m *strictyaml.Map, s *Source) {
 	r.zone(m.Key("timezone"), &c.Timezone)
 	allow := m.Key("allow")
 	c.Allow = r.networks(allow)
-	r.size(m.Key("max_line"), &c.MaxLine, 512, 256<<10)
+	r.size(m.Key("max_line"), &c.MaxLine, 512, 64<<10)
 	files := m.Key("tls")
 	c.TLS = r.tls(files)
 	if c.TLS != nil {

@@ -77,7 +77,8 @@ type Message struct {
 	// RPD_BGP_NEIGHBOR_STATE_CHANGED, IFNET/4/LINK_STATE, event/vpn.
 	Mnemonic string
 	// StructuredData is that of RFC 5424: the parameters of each element. A
-	// parameter that is there twice has both values, with a comma between.
+	// parameter that is there twice has both values, with a comma between, as far
+	// as they fit 1 KiB.
 	StructuredData map[string]map[string]string
 	// Fields are the pairs of FortiOS and the parameters of Junos's element.
 	Fields map[string]string
@@ -213,11 +214,14 @@ func (p *parser) content(s string, timed bool) {
 		return
 	}
 	if !timed && !p.priority {
+		p.mnemonicWithin(s)
 		return
 	}
 	t, ok := readTag(s)
 	if !ok {
-		p.junosCard(s)
+		if !p.junosCard(s) {
+			p.mnemonicWithin(s)
+		}
 		return
 	}
 	p.m.App, p.m.ProcID, p.m.Text = t.app, t.pid, t.rest
@@ -248,7 +252,7 @@ func readTag(s string) (t tag, ok bool) {
 	for end < len(s) && end <= maxTag && tagByte(s[end]) {
 		end++
 	}
-	if end == 0 || end > maxTag || end == len(s) {
+	if _, n := number(s, maxTag); end == 0 || end > maxTag || end == len(s) || n == end {
 		return tag{}, false
 	}
 	t.app = s[:end]

@@ -196,6 +196,13 @@ func TestParseCisco(t *testing.T) {
 			},
 		},
 		{
+			"ios: an origin of several words", "<189>9: row 4 rack 2: Mar 10 11:00:00: %SYS-5-RESTART: System restarted",
+			syslog.Message{
+				Dialect: syslog.IOS, Host: "192.0.2.99", Time: at(received), Clock: syslog.ClockReceiver, Facility: 23, Severity: 5,
+				Mnemonic: "SYS-5-RESTART", Text: "System restarted",
+			},
+		},
+		{
 			"asa", "<166>Mar 10 2026 11:00:00 fw-a : %ASA-6-302013: Built outbound TCP connection 7",
 			syslog.Message{
 				Dialect: syslog.IOS, Host: "fw-a", Time: at("2026-03-10T11:00:00Z"), Facility: 20, Severity: 6,

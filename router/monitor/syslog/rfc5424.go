@@ -114,9 +114,16 @@ func element(s string) (id string, params map[string]string, rest string, ok boo
 	}
 }
 
+// maxJoined bounds the values of one name together, in bytes: to join ever more
+// of them is work that grows with the square of the line.
+const maxJoined = 1 << 10
+
 // add keeps both values of a name that is there twice.
 func add(to map[string]string, name, value string) {
 	if old, twice := to[name]; twice {
+		if len(old)+len(value) >= maxJoined {
+			return
+		}
 		value = old + "," + value
 	}
 	to[name] = value

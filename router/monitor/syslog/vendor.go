@@ -153,6 +153,29 @@ func (p *parser) mnemonic(s string) (rest string, ok bool) {
 	return strings.TrimLeft(rest, " "), true
 }
 
+// maxPercents is how many percent signs are looked at for a mnemonic.
+const maxPercents = 8
+
+// mnemonicWithin looks for a mnemonic with a severity behind a header of
+// unknown form.
+func (p *parser) mnemonicWithin(s string) {
+	at := 0
+	for range maxPercents {
+		next := strings.Index(s[at:], " %")
+		if next < 0 {
+			return
+		}
+		at += next + 1
+		if rest, ok := p.mnemonic(s[at:]); ok {
+			if _, has := mnemonicSeverity(p.m.Mnemonic); has {
+				p.m.Dialect, p.m.Text = IOS, rest
+				return
+			}
+			p.m.Mnemonic = ""
+		}
+	}
+}
+
 func mnemonicByte(c byte) bool {
 	return 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '_' || c == '-'
 }
@@ -228,15 +251,16 @@ func (p *parser) junosTag(t tag) {
 
 // junosCard reads the messages that a line card writes without a colon behind
 // its name: "fpc0 text".
-func (p *parser) junosCard(s string) {
+func (p *parser) junosCard(s string) bool {
 	name, rest, ok := strings.Cut(s, " ")
 	slot, isCard := strings.CutPrefix(name, "fpc")
 	_, n := number(slot, 3)
 	if !ok || !isCard || n == 0 || n != len(slot) {
-		return
+		return false
 	}
 	p.m.App, p.m.Text, p.m.Dialect = name, rest, Junos
 	p.junosTag(tag{app: "fpc", rest: rest})
+	return true
 }
 
 // junosDaemon knows the processes of Junos that no other system has.
