@@ -1,14 +1,22 @@
 package main
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
+	"math/big"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // listens waits until a source listens, for the n-th time, and returns where.
@@ -164,4 +172,57 @@ func TestSyslogAddressTaken(t *testing.T) {
 	})
 	_ = taken.Close()
 	l.listens("a", 1)
+}
+
+// writeSyslogCertificate makes c.pem and k.pem in a folder, with a serial number.
+func writeSyslogCertificate(t *testing.T, dir string, serial int64) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(serial), NotAfter: time.Now().Add(time.Hour)}
+	cert, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, block := range map[string]*pem.Block{
+		"c.pem": {Type: "CERTIFICATE", Bytes: cert}, "k.pem": {Type: "PRIVATE KEY", Bytes: private},
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// New certificates in the same files are in force after SIGHUP.
+func TestSyslogCertificatesOnReload(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	config := "rules: []\nsources:\n  - {name: a, type: syslog, listen: 'tls://127.0.0.1:0', tls: {cert: c.pem, key: k.pem}}\n"
+	if err := os.WriteFile(filepath.Join(dir, "pointsman.yaml"), []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	writeSyslogCertificate(t, dir, 1)
+	l := startLive(t, dir)
+	for serial := range int64(2) {
+		conn, err := tls.Dial("tcp", l.listens("a", int(serial)+1), &tls.Config{InsecureSkipVerify: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if got := conn.ConnectionState().PeerCertificates[0].SerialNumber.Int64(); got != serial+1 {
+			t.Fatalf("certificate %d, want %d", got, serial+1)
+		}
+		fmt.Fprintf(conn, "<13>under certificate %d\n", serial+1)
+		l.until("the line is an event", func() bool { return l.count("a") == int(serial)+1 })
+		writeSyslogCertificate(t, dir, serial+2)
+		if err := l.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+	}
 }

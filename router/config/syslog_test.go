@@ -154,3 +154,37 @@ func writeCertificate(t *testing.T, dir string) {
 		}
 	}
 }
+
+// TestSyslogPage loads every configuration of the page on syslog.
+func TestSyslogPage(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../docs/sources/syslog.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := strings.Split(string(page), "```yaml\n# pointsman.yaml\n")[1:]
+	if len(blocks) != 2 {
+		t.Fatalf("%d blocks", len(blocks))
+	}
+	for _, block := range blocks {
+		text, _, _ := strings.Cut(block, "```")
+		path := write(t, text)
+		dir := filepath.Join(filepath.Dir(path), "tls")
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		writeCertificate(t, dir)
+		for to, from := range map[string]string{"server.pem": "c.pem", "ca.pem": "c.pem", "server.key": "k.pem"} {
+			if err := os.Link(filepath.Join(dir, from), filepath.Join(dir, to)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c, err := config.Load(path, options())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(c.Warnings) > 0 {
+			t.Fatal(c.Warnings)
+		}
+	}
+}
