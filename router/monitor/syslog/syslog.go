@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"log/slog"
 	mathrand "math/rand/v2"
 	"net"
@@ -207,10 +208,9 @@ func (r *run) store(ctx context.Context) {
 		if !ok {
 			return
 		}
-		ev, err := r.event(l, r.id())
+		ev, err := r.eventOf(l)
 		if err != nil {
-			// Parse makes texts that fit an event, so this is a defect of ours.
-			r.cfg.Log.Error("a line fits no event", "error", err)
+			r.cfg.Log.Error("a line fits no event", "source", r.cfg.Name, "error", err)
 			r.lost(1, 0)
 			continue
 		}
@@ -218,6 +218,18 @@ func (r *run) store(ctx context.Context) {
 			r.lost(1, 0)
 		}
 	}
+}
+
+// eventOf makes the event of a line. Parse takes whatever there is and makes
+// texts that fit an event, so an error is a defect of ours; and even a panic must
+// not let one datagram end the router.
+func (r *run) eventOf(l line) (ev *rules.Event, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("panic: %v", v)
+		}
+	}()
+	return r.event(l, r.id())
 }
 
 func (r *run) id() string { return r.prefix + strconv.FormatUint(r.last.Add(1), 36) }
