@@ -376,14 +376,17 @@ func TestUDPTellsOfLoss(t *testing.T) {
 	})
 	r.close(false)
 	settled := func() bool {
-		told := 0.0
+		told, queue := 0.0, 0.0
 		for _, data := range r.of(t, syslog.LossType) {
 			if data["lost"] != data["queue"].(float64)+data["kernel"].(float64) || data["source"] != "sw" {
 				t.Fatal(data)
 			}
 			told += data["lost"].(float64)
+			queue += data["queue"].(float64)
 		}
-		return told > 0 && told == r.metric(t, "dropped_total", "sw")
+		// Every line that was read is an event or told to be lost.
+		return told > 0 && told == r.metric(t, "dropped_total", "sw") &&
+			float64(len(r.lines(t)))+queue == r.metric(t, "lines_total", "sw")
 	}
 	until(t, "an event for all that is lost", settled)
 	r.stop()
