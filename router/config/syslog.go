@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/pointsman/pointsman/router/config/timetable"
 	"github.com/pointsman/pointsman/rules/strictyaml"
 )
 
@@ -103,9 +104,8 @@ func (r *reader) zone(n *strictyaml.Node, to *string) {
 	if !ok {
 		return
 	}
-	if _, err := time.LoadLocation(text); err != nil || text == "" || text == "Local" {
-		written, _ := n.Text()
-		n.Errorf("unknown time zone %q (write UTC, or a name such as Europe/Amsterdam)", written)
+	if _, err := timetable.Zone(text); err != nil {
+		n.Errorf("%v", err)
 		return
 	}
 	*to = text
