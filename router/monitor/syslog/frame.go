@@ -24,6 +24,9 @@ type framer struct {
 	decided bool
 	counted bool
 	buf     []byte
+	// ended is why there is nothing more, once a message was cut off by it: the
+	// rest of that message must not be taken for one of its own.
+	ended error
 }
 
 func newFramer(r io.Reader, most int) *framer {
@@ -32,6 +35,9 @@ func newFramer(r io.Reader, most int) *framer {
 
 // wait returns when there is something to read.
 func (f *framer) wait() error {
+	if f.ended != nil {
+		return f.ended
+	}
 	_, err := f.r.Peek(1)
 	return err
 }
@@ -40,6 +46,9 @@ func (f *framer) wait() error {
 // it was longer than it may be, or the stream ended before it did. With an error
 // there is no message.
 func (f *framer) next() (text []byte, cut bool, err error) {
+	if f.ended != nil {
+		return nil, false, f.ended
+	}
 	if !f.decided {
 		n := f.length()
 		f.decided, f.counted = true, n > 0 && f.byteAt(n) == '<'
@@ -90,7 +99,8 @@ func (f *framer) lines() ([]byte, bool, error) {
 			return f.buf, cut, nil
 		case errors.Is(err, bufio.ErrBufferFull):
 		case len(f.buf) > 0:
-			return f.buf, true, nil // the next call meets the error again
+			f.ended = err
+			return f.buf, true, nil
 		default:
 			return nil, false, err
 		}
@@ -121,12 +131,11 @@ func (f *framer) octets() ([]byte, bool, error) {
 			if len(f.buf) == 0 {
 				return nil, false, err
 			}
+			f.ended = err
 			return f.buf, true, nil
 		}
 	}
-	if _, err := f.r.Discard(count - take); err != nil {
-		return f.buf, true, nil //nolint:nilerr // the next call meets the error again
-	}
+	_, f.ended = f.r.Discard(count - take)
 	return f.buf, take < count, nil
 }
 
@@ -137,12 +146,6 @@ func (f *framer) lost() ([]byte, bool, error) {
 	if len(part) == 0 {
 		return nil, false, errFraming
 	}
-	f.buf = append(f.buf, part...)
-	f.r.Reset(failed{})
+	f.buf, f.ended = append(f.buf, part...), errFraming
 	return f.buf, true, nil
 }
-
-// failed is a stream that has ended with errFraming.
-type failed struct{}
-
-func (failed) Read([]byte) (int, error) { return 0, errFraming }

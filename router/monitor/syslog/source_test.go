@@ -149,7 +149,10 @@ func start(t *testing.T, cfg syslog.Config) *rig {
 	t.Helper()
 	r := &rig{reg: prometheus.NewRegistry()}
 	addr := make(chan string, 1)
-	cfg.Name, cfg.Listen, cfg.Metrics = "sw", "127.0.0.1:0", syslog.NewMetrics(r.reg)
+	cfg.Name, cfg.Metrics = "sw", syslog.NewMetrics(r.reg)
+	if cfg.Listen == "" {
+		cfg.Listen = "127.0.0.1:0"
+	}
 	cfg.Log = slog.New(slog.NewJSONHandler(&r.log, nil))
 	cfg.Listening = func(a net.Addr) { addr <- a.String() }
 	src := syslog.New(cfg)
@@ -505,6 +508,40 @@ func TestSlowClient(t *testing.T) {
 	until(t, "the idle one is closed", func() bool { return r.metric(t, "connections", "sw") == 1 })
 	r.stop()
 	r.wantLines(t, "<13>ha", "<13>quick")
+}
+
+// TestLineThatNeverEnds: its beginning is an event, and the connection is closed.
+func TestLineThatNeverEnds(t *testing.T) {
+	t.Parallel()
+	for name, stream := range map[string]string{"line": "<13>half", "counted": "99 <13>half"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := start(t, syslog.Config{Network: syslog.TCP, Line: 200 * time.Millisecond})
+			send(t, r.dial(t, "tcp"), stream)
+			r.wantLines(t, "<13>half")
+			if data := r.of(t, syslog.EventType)[0]; data["truncated"] != true {
+				t.Fatal(data)
+			}
+			until(t, "it is closed", func() bool { return r.metric(t, "connections", "sw") == 0 })
+		})
+	}
+}
+
+// TestBothFamilies: an IPv4 sender is one, also where IPv6 listens.
+func TestBothFamilies(t *testing.T) {
+	t.Parallel()
+	for _, network := range []string{syslog.UDP, syslog.TCP} {
+		r := start(t, syslog.Config{
+			Network: network, Listen: "[::]:0", Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
+		})
+		_, port, _ := net.SplitHostPort(r.addr)
+		r.addr = net.JoinHostPort("127.0.0.1", port)
+		send(t, r.dial(t, network), "<13>a\n")
+		r.wantLines(t, "<13>a")
+		if got := r.of(t, syslog.EventType)[0]["peer"]; got != "127.0.0.1" {
+			t.Fatalf("%s: the peer is %s", network, got)
+		}
+	}
 }
 
 // TestStopLosesNothing: what was read, and what the kernel took before the end,

@@ -36,6 +36,7 @@ const (
 	DefaultMaxLine     = 64 << 10
 	DefaultConnections = 1000
 	DefaultIdle        = 24 * time.Hour
+	DefaultLine        = time.Minute
 )
 
 const (
@@ -71,6 +72,9 @@ type Config struct {
 	Connections int
 	// Idle is how long a connection may be without a line; 0: DefaultIdle.
 	Idle time.Duration
+	// Line is how long a line may take from its first byte to its last; 0:
+	// DefaultLine.
+	Line time.Duration
 	Log  *slog.Logger
 	// Metrics are shared by the sources of this type.
 	Metrics *Metrics
@@ -97,6 +101,9 @@ func New(cfg Config) *Source {
 	}
 	if cfg.Idle == 0 {
 		cfg.Idle = DefaultIdle
+	}
+	if cfg.Line == 0 {
+		cfg.Line = DefaultLine
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now

@@ -13,10 +13,8 @@ import (
 )
 
 const (
-	// handshakeFor is how long a TLS handshake may take, lineFor a line from its
-	// first byte to its last.
+	// handshakeFor is how long a TLS handshake may take.
 	handshakeFor = 10 * time.Second
-	lineFor      = time.Minute
 	// linger is how long a socket is still read from after the end was asked for:
 	// the kernel has told senders that it has what is in its buffers.
 	linger = 250 * time.Millisecond
@@ -115,7 +113,7 @@ func (r *run) serve(ctx context.Context, conn net.Conn, from netip.Addr) {
 		if f.wait() != nil {
 			return
 		}
-		d.set(lineFor)
+		d.set(r.cfg.Line)
 		text, cut, err := f.next()
 		if err != nil {
 			return
