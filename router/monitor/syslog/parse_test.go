@@ -2,6 +2,7 @@ package syslog_test
 
 import (
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -456,6 +457,36 @@ func TestParseOwnZoneFirst(t *testing.T) {
 	}
 	if got := syslog.Parse(line, peer(), at("2026-07-01T06:30:00Z"), time.UTC).Time; !got.Equal(at("2026-07-01T06:30:00Z")) {
 		t.Fatalf("elsewhere: %s", got)
+	}
+}
+
+// TestParseWhatThePageShows: the lines of docs/sources/syslog.md are what it says
+// they are.
+func TestParseWhatThePageShows(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../../docs/sources/syslog.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := 0
+	for row := range strings.Lines(string(page)) {
+		cells := strings.Split(row, " | ")
+		if len(cells) != 3 || !strings.HasPrefix(cells[1], "`<") {
+			continue
+		}
+		rows++
+		dialect := strings.Split(cells[0], "`")[1]
+		mnemonic := ""
+		if quoted := strings.Split(cells[2], "`"); strings.HasPrefix(cells[2], "`") {
+			mnemonic = quoted[1]
+		}
+		got := syslog.Parse([]byte(strings.Trim(cells[1], "`")), peer(), at(received), nil)
+		if string(got.Dialect) != dialect || got.Mnemonic != mnemonic || got.Host == peer().String() {
+			t.Fatalf("%q %q of %s: %s", got.Dialect, got.Mnemonic, got.Host, row)
+		}
+	}
+	if rows < 10 {
+		t.Fatalf("%d rows", rows)
 	}
 }
 
