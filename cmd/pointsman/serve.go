@@ -27,6 +27,7 @@ import (
 	"github.com/pointsman/pointsman/router/ingest"
 	"github.com/pointsman/pointsman/router/monitor"
 	"github.com/pointsman/pointsman/router/monitor/snmptrap"
+	"github.com/pointsman/pointsman/router/monitor/syslog"
 	"github.com/pointsman/pointsman/router/store"
 )
 
@@ -69,6 +70,7 @@ type server struct {
 	// monitors are the sources that run within the router.
 	monitors   *monitor.Supervisor
 	trapCounts *snmptrap.Counts
+	syslog     *syslog.Metrics
 	started    time.Time
 
 	mu        sync.Mutex // guards what a reload changes
@@ -414,6 +416,7 @@ func (s *server) register(reg *prometheus.Registry) {
 		newPluginMetrics(s.host, s.Actions),
 		s.monitors,
 	)
+	s.syslog = syslog.NewMetrics(reg)
 	v := buildVersion()
 	router.RegisterBuildInfo(reg, v.Version, v.Commit)
 }

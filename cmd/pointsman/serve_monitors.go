@@ -28,6 +28,8 @@ func (s *server) newMonitor(src *config.Source) (router.Source, error) {
 		return schedule.New(schedule.Config{Name: src.Name, Schedule: src.Schedule, Log: s.log})
 	case config.TypeSNMPTrap:
 		return snmptrap.New(s.cfg.Name, src.Name, src.SNMPTrap, s.trapCounts, s.log)
+	case config.TypeSyslog:
+		return s.newSyslog(src.Name, src.Syslog)
 	}
 	return nil, fmt.Errorf("sources of type %s cannot be run", src.Type)
 }

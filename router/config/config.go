@@ -160,6 +160,8 @@ type Source struct {
 	Schedule *Schedule
 	// SNMPTrap is set for sources of type TypeSNMPTrap alone.
 	SNMPTrap *SNMPTrap
+	// Syslog is set for sources of type TypeSyslog alone.
+	Syslog *Syslog
 }
 
 // Monitor tells whether the source runs within the router, of whatever type it
