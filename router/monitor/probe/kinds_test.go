@@ -398,10 +398,5 @@ func TestICMP(t *testing.T) {
 	if res := probe.ICMP("::1")(ctx); res.Err != nil && !errors.Is(res.Err, probe.ErrLocal) {
 		t.Errorf("::1: %s", res.Err)
 	}
-	ended, cancel := context.WithCancel(t.Context())
-	cancel()
-	if res := probe.ICMP("127.0.0.1")(ended); res.Err == nil {
-		t.Fatal("an answer after the end")
-	}
 	run(t, probe.ICMP("name.invalid"), "resolve: ")
 }
