@@ -2,6 +2,7 @@ package router
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -44,10 +45,9 @@ func (r Result) word() string {
 
 // Accept matches events of one origin and commits what they cause, in order,
 // each for itself. When it returns nil every event that is neither duplicate
-// nor conflict is durable. states, which may be nil, are written in the Txn of
-// the last event and only with it; without an event nothing is. The errors are ErrUnavailable and
-// ErrStopping, wrapped, or the context's.
-func (r *Router) Accept(ctx context.Context, from Origin, evs []*rules.Event, states ...store.StateWrite) ([]Result, error) {
+// nor conflict is durable. The errors are ErrUnavailable and ErrStopping,
+// wrapped, or the context's.
+func (r *Router) Accept(ctx context.Context, from Origin, evs []*rules.Event) ([]Result, error) {
 	if !r.accepting.Load() {
 		return nil, ErrStopping
 	}
@@ -56,16 +56,23 @@ func (r *Router) Accept(ctx context.Context, from Origin, evs []*rules.Event, st
 	}
 	setup := r.setup.Load()
 	batch := make([]pending, len(evs))
-	done := make(chan struct{})
-	left := &countdown{n: len(evs), done: done}
 	for i, ev := range evs {
+		batch[i] = pending{from: from, ev: ev, setup: setup}
+	}
+	return r.accept(ctx, batch)
+}
+
+// accept commits what is pending and waits for it.
+func (r *Router) accept(ctx context.Context, batch []pending) ([]Result, error) {
+	done := make(chan struct{})
+	left := &countdown{n: len(batch), done: done}
+	for i := range batch {
 		p := &batch[i]
-		p.from, p.ev, p.setup, p.left = from, ev, setup, left
-		p.matches = setup.Rules.Match(ev)
-		r.validate(p)
-		ev.Digest() // computed once, here and not in the one goroutine that commits
-		if i == len(evs)-1 {
-			p.states = states
+		p.left = left
+		if p.ev != nil {
+			p.matches = p.setup.Rules.Match(p.ev)
+			r.validate(p)
+			p.ev.Digest() // computed once, here and not in the one goroutine that commits
 		}
 	}
 	for i := range batch {
@@ -80,19 +87,24 @@ func (r *Router) Accept(ctx context.Context, from Origin, evs []*rules.Event, st
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	out := make([]Result, len(evs))
+	out := make([]Result, len(batch))
 	for i := range batch {
 		p := &batch[i]
-		if p.err != nil {
+		switch {
+		case errors.Is(p.err, ErrStale):
+			return nil, p.err
+		case p.err != nil:
 			r.metrics.StoreUnavailable.Inc()
 			return nil, p.err
+		case p.ev == nil:
+			continue
 		}
 		res, err := r.result(ctx, p)
 		if err != nil {
 			return nil, err
 		}
 		out[i] = res
-		r.metrics.Events.WithLabelValues(from.Source, res.word()).Inc()
+		r.metrics.CountEvent(p.from.Source, res.word(), r.cfg.Now())
 	}
 	return out, nil
 }

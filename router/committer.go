@@ -23,14 +23,16 @@ const (
 	commitTime   = 10 * time.Second
 )
 
-// pending is an event on its way into the store.
+// pending is an event on its way into the store, or what a source remembers
+// without one.
 type pending struct {
 	from    Origin
-	ev      *rules.Event
+	ev      *rules.Event // nil: state alone
 	setup   *Setup
 	matches []rules.Match
-	states  []store.StateWrite
-	left    *countdown
+	// state is its source's own, nil for none.
+	state *store.StateWrite
+	left  *countdown
 
 	// uid stays the same over all tries, so that one which was written although
 	// its answer was lost is known again.
@@ -41,7 +43,13 @@ type pending struct {
 }
 
 func (p *pending) size() int {
-	n := len(p.ev.JSON()) + 256
+	n := 256
+	if p.state != nil {
+		n += len(p.state.Data)
+	}
+	if p.ev != nil {
+		n += len(p.ev.JSON())
+	}
 	for i := range p.matches {
 		for j := range p.matches[i].Calls {
 			n += len(p.matches[i].Calls[j].Params) + 256
@@ -174,7 +182,7 @@ func (c *committer) commit(ctx context.Context, batch []*pending) {
 			return
 		}
 		c.r.health.clear(reasonWrite)
-		batch = c.sort(batch, txns, results)
+		batch = c.own(ctx, c.sort(batch, txns, results))
 	}
 	c.r.metrics.CommitEvents.Observe(float64(n))
 	c.r.metrics.CommitSeconds.Observe(time.Since(start).Seconds())
@@ -211,12 +219,13 @@ func (c *committer) sort(batch []*pending, txns []store.Txn, results []store.Res
 	for i, p := range batch {
 		switch {
 		case results[i].Status != store.StatusStale:
-			if results[i].Status == store.StatusNew {
+			if results[i].Status == store.StatusNew && p.ev != nil {
 				c.r.record(p, &txns[i])
 			}
 			p.finish(results[i], nil)
-		case p.tries >= maxStale || len(p.states) > 0:
-			// A source's own state is its business to read again.
+		case p.ev == nil:
+			p.finish(store.Result{}, ErrStale)
+		case p.tries >= maxStale:
 			p.finish(store.Result{}, fmt.Errorf("%w: rule state keeps changing", ErrUnavailable))
 		default:
 			p.tries++
@@ -224,6 +233,41 @@ func (c *committer) sort(batch []*pending, txns []store.Txn, results []store.Res
 		}
 	}
 	return stale
+}
+
+// own finishes those of the stale whose source's own state has changed, and not
+// only that of a rule: to read it again is the source's business.
+func (c *committer) own(ctx context.Context, stale []*pending) []*pending {
+	var keys []string
+	for _, p := range stale {
+		if p.state != nil {
+			keys = append(keys, p.state.Key)
+		}
+	}
+	if len(keys) == 0 {
+		return stale
+	}
+	ctx, cancel := context.WithTimeout(ctx, commitTime)
+	defer cancel()
+	states, err := c.r.cfg.Store.Load(ctx, keys...)
+	kept := stale[:0]
+	for _, p := range stale {
+		if p.state == nil {
+			kept = append(kept, p)
+			continue
+		}
+		if err != nil {
+			p.finish(store.Result{}, fmt.Errorf("%w: %w", ErrUnavailable, err))
+			continue
+		}
+		if states[0].Version == p.state.Read {
+			kept = append(kept, p)
+		} else {
+			p.finish(store.Result{}, ErrStale)
+		}
+		states = states[1:]
+	}
+	return kept
 }
 
 // step reads the states the batch needs and plans each event in order, every
@@ -238,16 +282,16 @@ func (c *committer) step(ctx context.Context, batch []*pending) ([]store.Txn, er
 	txns := make([]store.Txn, len(batch))
 	ours := make(map[string]bool) // states that only this batch knows
 	for i, p := range batch {
-		if p.uid == "" {
-			p.uid = newUID()
+		if p.ev != nil {
+			txns[i] = c.r.plan(p, states, c.r.cfg.Now())
+			rely(p, &txns[i], states, ours)
+			for _, w := range txns[i].States {
+				states[w.Key], ours[w.Key] = w.State, true
+			}
 		}
-		now := c.r.cfg.Now()
-		txns[i] = c.r.plan(p, states, now)
-		rely(p, &txns[i], states, ours)
-		for _, w := range txns[i].States {
-			states[w.Key], ours[w.Key] = w.State, true
+		if p.state != nil {
+			txns[i].States = append(txns[i].States, *p.state)
 		}
-		txns[i].States = append(txns[i].States, p.states...)
 	}
 	return txns, nil
 }

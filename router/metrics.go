@@ -41,6 +41,46 @@ type Metrics struct {
 	// StoreUnavailable counts store operations that failed because the store
 	// could not be reached or could not write.
 	StoreUnavailable prometheus.Counter
+
+	mu      sync.Mutex // guards sources
+	sources map[string]EventCounts
+}
+
+// EventCounts are the events of one source since the router started.
+type EventCounts struct {
+	Accepted, Duplicate, Conflict, Rejected int
+	// Last is when the last one was accepted; zero: none was.
+	Last time.Time
+}
+
+// CountEvent counts one event of a configured source with its outcome.
+func (m *Metrics) CountEvent(source, outcome string, now time.Time) {
+	m.Events.WithLabelValues(source, outcome).Inc()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.sources == nil {
+		m.sources = make(map[string]EventCounts)
+	}
+	c := m.sources[source]
+	switch outcome {
+	case EventAccepted:
+		c.Accepted++
+		c.Last = now
+	case EventDuplicate:
+		c.Duplicate++
+	case EventConflict:
+		c.Conflict++
+	case EventRejected:
+		c.Rejected++
+	}
+	m.sources[source] = c
+}
+
+// EventCounts returns the counts of one source.
+func (m *Metrics) EventCounts(source string) EventCounts {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.sources[source]
 }
 
 // NewMetrics makes the collectors and registers them. It panics when reg

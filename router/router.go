@@ -127,6 +127,7 @@ type Router struct {
 	health  health
 
 	accepting atomic.Bool
+	started   chan struct{} // closed when it accepts for the first time
 	kick      chan struct{} // something changed for the dispatcher
 
 	mu      sync.Mutex
@@ -147,6 +148,7 @@ func New(cfg Config) (*Router, error) {
 		cfg:     cfg,
 		log:     cfg.Log,
 		metrics: cfg.Metrics,
+		started: make(chan struct{}),
 		kick:    make(chan struct{}, 1),
 		running: make(map[string]*attempt),
 		busy:    make(map[string]int),
@@ -207,6 +209,7 @@ func (r *Router) Run(ctx context.Context) error {
 	background.Go(func() { r.keepHouse(work) })
 
 	r.accepting.Store(true)
+	close(r.started)
 	r.health.clear(reasonStarting)
 	r.log.Info("router started", "rules", len(r.setup.Load().Rules.Rules()), "actions", len(r.setup.Load().Actions))
 	err := r.dispatch(ctx)
@@ -312,6 +315,9 @@ func (r *Router) Reload(ctx context.Context, s Setup) error {
 	r.poke()
 	return nil
 }
+
+// Started is closed when Run accepts events.
+func (r *Router) Started() <-chan struct{} { return r.started }
 
 // Setup returns what is in force.
 func (r *Router) Setup() Setup { return *r.setup.Load() }

@@ -45,6 +45,31 @@ type Status struct {
 	Sources     int       `json:"sources"`
 }
 
+// SourceStatus is one configured source, a webhook or POST /events as well as
+// one that runs within the router. Counts are those of this router since its
+// start.
+type SourceStatus struct {
+	Name string `json:"name"`
+	Type string `json:"type"`
+	// State is ok, or broken for Reason.
+	State  string `json:"state"`
+	Reason string `json:"reason"`
+	// Restarts counts how often it could not go on and was run again.
+	Restarts int `json:"restarts"`
+	// LastEvent is when its last event was accepted; nil: none was.
+	LastEvent *time.Time `json:"last_event"`
+	Accepted  int        `json:"accepted"`
+	Duplicate int        `json:"duplicate"`
+	Conflict  int        `json:"conflict"`
+	Rejected  int        `json:"rejected"`
+}
+
+// The states of a source.
+const (
+	SourceOK     = "ok"
+	SourceBroken = "broken"
+)
+
 // ActionStatus is one configured action.
 type ActionStatus struct {
 	Name string `json:"name"`

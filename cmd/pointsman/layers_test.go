@@ -20,7 +20,7 @@ func layers() map[string][]string {
 		"router":         {"rules", "actions", "router/config", "router/store"},
 		"router/config":  {"rules", "router/store"},
 		"router/ingest":  {"router", "router/config", "rules"},
-		"router/monitor": {"router", "router/config", "rules"},
+		"router/monitor": {"router", "router/config", "router/store", "rules"},
 		"router/admin":   {"router", "router/config", "router/store", "rules"},
 		"router/store":   {},
 		// The stores implement what router/store defines.

@@ -26,6 +26,7 @@ import (
 	"github.com/pointsman/pointsman/router/admin"
 	"github.com/pointsman/pointsman/router/config"
 	"github.com/pointsman/pointsman/router/ingest"
+	"github.com/pointsman/pointsman/router/monitor"
 	"github.com/pointsman/pointsman/router/store"
 )
 
@@ -56,7 +57,10 @@ type server struct {
 	host    *host.Host
 	router  *router.Router
 	events  *ingest.Handler
-	started time.Time
+	metrics *router.Metrics
+	// monitors are the sources that run within the router.
+	monitors *monitor.Supervisor
+	started  time.Time
 
 	mu        sync.Mutex // guards what a reload changes
 	loaded    *loaded
@@ -116,10 +120,10 @@ func (s *server) run(ctx context.Context) error {
 		return &exitError{exitCannotRun, err}
 	}
 	reg := prometheus.NewRegistry()
-	metrics := router.NewMetrics(reg)
+	s.metrics, s.monitors = router.NewMetrics(reg), monitor.New(s.log)
 	s.register(reg)
 	s.router, err = router.New(router.Config{
-		Store: s.store, Runner: s.host, Setup: setup, Instance: s.data.instance, Log: s.log, Metrics: metrics,
+		Store: s.store, Runner: s.host, Setup: setup, Instance: s.data.instance, Log: s.log, Metrics: s.metrics,
 		FanOut: cfg.Limits.DeliveriesPerEvent, Grace: cfg.ShutdownGrace, Durability: cfg.Durability,
 		Retention: store.Policy{
 			Events: cfg.Retention.Events, Deliveries: cfg.Retention.Deliveries, Size: cfg.Retention.Size,
@@ -128,7 +132,12 @@ func (s *server) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	stop, err := s.listen(metrics, reg, token)
+	watching, err := s.monitorSpecs(cfg)
+	if err != nil {
+		return &exitError{exitCannotRun, err}
+	}
+	s.monitors.Replace(watching)
+	stop, err := s.listen(reg, token)
 	if err != nil {
 		return &exitError{exitCannotRun, err}
 	}
@@ -144,13 +153,25 @@ func (s *server) run(ctx context.Context) error {
 			}
 		}
 	})
-	// The listener stops taking new work before the router drains.
+	background.Go(func() {
+		select {
+		case <-s.router.Started():
+			s.monitors.Start()
+		case <-done:
+		}
+	})
+	// The listener and the sources stop taking new work before the router drains.
+	routing, drain := context.WithCancel(context.WithoutCancel(ctx))
+	defer drain()
 	unhook := context.AfterFunc(ctx, func() {
+		defer drain()
 		s.log.Info("stopping", "running", s.router.Running(), "grace", cfg.ShutdownGrace)
 		s.events.Stop()
+		s.stopSources(cfg.ShutdownGrace)
 	})
 	defer unhook()
-	err = s.router.Run(ctx)
+	err = s.router.Run(routing)
+	s.stopSources(cfg.ShutdownGrace) // the router may have ended by itself
 	close(done)
 	background.Wait()
 	stop()
@@ -215,6 +236,10 @@ func (s *server) tryReload(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	watching, err := s.monitorSpecs(cfg)
+	if err != nil {
+		return err
+	}
 	// The host first: rules in force never name an action it does not know. Should
 	// the store refuse the revision, the host goes back.
 	old := s.view()
@@ -225,6 +250,7 @@ func (s *server) tryReload(ctx context.Context) error {
 		return errors.Join(err, s.host.Replace(old.specs))
 	}
 	s.events.SetSources(ingestSources(l))
+	s.monitors.Replace(watching)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.cfg, s.loaded, s.reloaded = cfg, l, time.Now()
@@ -283,8 +309,8 @@ func (s *server) mayUse(ctx context.Context) error {
 }
 
 // listen opens both listeners. stop closes them and waits for their handlers.
-func (s *server) listen(metrics *router.Metrics, reg *prometheus.Registry, token string) (stop func(), err error) {
-	s.events = s.newIngest(metrics)
+func (s *server) listen(reg *prometheus.Registry, token string) (stop func(), err error) {
+	s.events = s.newIngest()
 	s.events.SetSources(ingestSources(s.view()))
 	publicLn, err := net.Listen("tcp", s.cfg.Listen)
 	if err != nil {
@@ -363,6 +389,7 @@ func (s *server) register(reg *prometheus.Registry) {
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		router.NewQueueMetrics(router.QueueConfig{Counter: s.store}),
 		newPluginMetrics(s.host),
+		s.monitors,
 	)
 	v := buildVersion()
 	router.RegisterBuildInfo(reg, v.Version, v.Commit)

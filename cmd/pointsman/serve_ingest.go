@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"time"
 
 	"github.com/pointsman/pointsman/router"
 	"github.com/pointsman/pointsman/router/config"
@@ -10,14 +11,14 @@ import (
 )
 
 // newIngest wires the public handler to the router.
-func (s *server) newIngest(metrics *router.Metrics) *ingest.Handler {
+func (s *server) newIngest() *ingest.Handler {
 	c := s.cfg
 	return ingest.New(ingest.Config{
 		Accept: func(ctx context.Context, from router.Origin, evs []*rules.Event) ([]router.Result, error) {
 			return s.router.Accept(ctx, from, evs)
 		},
 		Body: c.Limits.Body, BatchBody: c.Limits.BatchBody, Batch: c.Limits.Batch, Depth: c.Limits.Depth,
-		Rejected: func(source string) { metrics.Events.WithLabelValues(source, router.EventRejected).Inc() },
+		Rejected: func(source string) { s.metrics.CountEvent(source, router.EventRejected, time.Now()) },
 		Log:      s.log,
 	})
 }

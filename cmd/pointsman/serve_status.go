@@ -31,7 +31,42 @@ func (s *server) Ready() router.Readiness {
 			r.Actions = append(r.Actions, router.Broken{Name: a.Name, Reason: a.LastError})
 		}
 	}
+	for _, src := range s.Sources() {
+		if src.State == router.SourceBroken {
+			r.Sources = append(r.Sources, router.Broken{Name: src.Name, Reason: src.Reason})
+		}
+	}
 	return r
+}
+
+// Sources implements admin.Router: POST /events, then the configured ones in file
+// order.
+func (s *server) Sources() []router.SourceStatus {
+	l := s.view()
+	monitors := s.monitors.Status()
+	add := func(name, kind string) router.SourceStatus {
+		n := s.metrics.EventCounts(name)
+		st := router.SourceStatus{
+			Name: name, Type: kind, State: router.SourceOK,
+			Accepted: n.Accepted, Duplicate: n.Duplicate, Conflict: n.Conflict, Rejected: n.Rejected,
+		}
+		if !n.Last.IsZero() {
+			last := n.Last.UTC()
+			st.LastEvent = &last
+		}
+		if m := monitors[name]; m.Restarts > 0 {
+			st.Restarts, st.Reason = m.Restarts, m.Reason
+			if m.Broken {
+				st.State = router.SourceBroken
+			}
+		}
+		return st
+	}
+	out := []router.SourceStatus{add("events", "events")}
+	for _, src := range l.cfg.Sources {
+		out = append(out, add(src.Name, src.Type))
+	}
+	return out
 }
 
 // Status implements admin.Router.

@@ -40,6 +40,8 @@ type Router interface {
 	Actions() []router.ActionStatus
 	// Plugins lists the plugins that the configured actions use, by name.
 	Plugins() []router.PluginStatus
+	// Sources lists POST /events and the configured sources in file order.
+	Sources() []router.SourceStatus
 }
 
 // Orders is what the router decides about events and deliveries on request. The
@@ -145,6 +147,7 @@ func (a *api) routes() http.Handler {
 		"/api/v1/deliveries/retry":  {"POST": a.retry},
 		"/api/v1/deliveries/cancel": {"POST": a.cancel},
 		"/api/v1/actions":           {"GET": a.listActions},
+		"/api/v1/sources":           {"GET": a.listSources},
 		"/api/v1/plugins":           {"GET": a.listPlugins},
 		"/api/v1/plugins/{name...}": {"GET": a.showPlugin},
 	} {

@@ -74,6 +74,20 @@ type Actions struct {
 	Actions []Action `json:"actions"`
 }
 
+// Sources is the list of sources: POST /events, then those of the configuration
+// in file order.
+type Sources struct {
+	Sources []router.SourceStatus `json:"sources"`
+}
+
+func (a *api) listSources(w http.ResponseWriter, r *http.Request) {
+	if p := a.params(r); p.err != nil {
+		a.fail(w, r, p.err)
+		return
+	}
+	a.write(w, r, http.StatusOK, Sources{Sources: orEmpty(a.Router.Sources())})
+}
+
 // Plugins is the list of plugins, by name.
 type Plugins struct {
 	Plugins []router.PluginStatus `json:"plugins"`

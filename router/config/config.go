@@ -147,7 +147,13 @@ type Source struct {
 	Body int64
 	// Translation makes events of requests; it compiles. Webhooks only.
 	Translation rules.Translation
+	// Schedule is set for sources of type TypeSchedule alone.
+	Schedule *Schedule
 }
+
+// Monitor tells whether the source runs within the router, of whatever type it
+// is.
+func (s *Source) Monitor() bool { return !s.Hook() }
 
 // Hook tells whether the source takes requests at /hooks/NAME, of whatever
 // webhook type it is.

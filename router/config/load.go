@@ -228,6 +228,9 @@ type sourceType struct {
 	auth func(r *reader, m *strictyaml.Map) Auth
 	// dedup is the default, leastDedup what it must be at least.
 	dedup, leastDedup time.Duration
+	// monitor: it runs within the router, so there is nobody to authenticate and
+	// the ids are its own. It has neither auth nor dedup, unless keys name dedup.
+	monitor bool
 	// keys are those beyond name, type, auth and dedup; read reads them.
 	keys []string
 	read func(r *reader, m *strictyaml.Map, s *Source)
@@ -242,6 +245,7 @@ func sourceTypes() []sourceType {
 			name: StandardWebhooks, auth: (*reader).standardAuth, dedup: 24 * time.Hour, leastDedup: standardDedup,
 			keys: []string{"event", "each", "body"}, read: (*reader).standardWebhooks,
 		},
+		{name: TypeSchedule, monitor: true, dedup: 24 * time.Hour, keys: scheduleKeys(), read: (*reader).schedule},
 	}
 }
 
@@ -264,15 +268,24 @@ func (r *reader) sources(n *strictyaml.Node) []Source {
 			continue
 		}
 		t := types[known]
-		m := item.Map(append([]string{"name", "type", "auth", "dedup"}, t.keys...)...)
+		keys := []string{"name", "type"}
+		if !t.monitor {
+			keys = append(keys, "auth", "dedup")
+		}
+		keys = append(keys, t.keys...)
+		m := item.Map(keys...)
 		s := Source{Type: t.name, Dedup: t.dedup, Pos: pos(item)}
-		if t.auth != nil {
+		switch {
+		case t.monitor:
+		case t.auth != nil:
 			s.Auth = t.auth(r, m)
-		} else {
+		default:
 			s.Auth = r.auth(m.Key("auth"), t.vendor)
 		}
 		r.unique(m, names, "source", &s.Name)
-		r.duration(m.Key("dedup"), &s.Dedup, t.leastDedup, year)
+		if slices.Contains(keys, "dedup") {
+			r.duration(m.Key("dedup"), &s.Dedup, t.leastDedup, year)
+		}
 		if t.read != nil {
 			t.read(r, m, &s)
 		}

@@ -117,6 +117,10 @@ type Full interface {
 }
 
 // Txn is everything one event causes. It is written as a whole or not at all.
+// Without an event, which Event.UID is empty for, it is States alone: there is
+// nothing to remember and there are no deliveries, and what was written answers
+// StatusNew with an empty UID. Sent again as it is, while nobody has written the
+// states since, it answers StatusNew again.
 type Txn struct {
 	Event Event
 	// Dedup is how long (source, ce source, id) is remembered; 0 neither looks
@@ -163,7 +167,8 @@ type State struct {
 	// no two writes of one key use the same.
 	Version uint64
 	Data    []byte
-	// Expires is when the state may be forgotten, and not before. Zero: never.
+	// Expires is when the state may be forgotten, and not before. Zero: never,
+	// and retention leaves it as well.
 	Expires time.Time
 }
 

@@ -30,6 +30,7 @@ type Fake struct {
 	StatusInfo   router.Status
 	ActionList   []router.ActionStatus
 	PluginList   []router.PluginStatus
+	SourceList   []router.SourceStatus
 	Verdicts     []router.RuleVerdict
 	EventList    []store.Event
 	DeliveryList []store.Delivery
@@ -86,6 +87,9 @@ func (f *Fake) Actions() []router.ActionStatus { return f.ActionList }
 
 // Plugins implements admin.Router.
 func (f *Fake) Plugins() []router.PluginStatus { return f.PluginList }
+
+// Sources implements admin.Router.
+func (f *Fake) Sources() []router.SourceStatus { return f.SourceList }
 
 // Why implements admin.Orders.
 func (f *Fake) Why(context.Context, store.Event) ([]router.RuleVerdict, error) {

@@ -52,7 +52,8 @@ func (db *DB) Commit(ctx context.Context, txns ...store.Txn) ([]store.Result, er
 // txnArgs are the arguments that read_txn of commit.lua takes.
 func txnArgs(args []any, t *store.Txn) ([]any, error) {
 	ev := &t.Event
-	if ev.UID == "" || len(ev.UID) > maxID || len(ev.Revision) > maxName {
+	alone := ev.UID == "" && ev.ID == "" && t.Dedup == 0 && len(t.Deliveries) == 0 // states alone
+	if ev.UID == "" && !alone || len(ev.UID) > maxID || len(ev.Revision) > maxName {
 		return nil, fmt.Errorf("event %q: its uid must have 1 to %d bytes, its revision at most %d", ev.ID, maxID, maxName)
 	}
 	rest, err := encodeEvent(ev)

@@ -42,7 +42,7 @@ func (db *DB) Commit(ctx context.Context, txns ...store.Txn) ([]store.Result, er
 
 // check refuses before the writer what could only fail there.
 func check(t *store.Txn) error {
-	if t.Event.UID == "" {
+	if t.Event.UID == "" && (t.Event.ID != "" || t.Dedup > 0 || len(t.Deliveries) > 0) {
 		return fmt.Errorf("event %q has no uid", t.Event.ID)
 	}
 	for i := range t.Deliveries {
@@ -71,6 +71,9 @@ func identity(ev *store.Event) id16 {
 // commitOne looks at the mark, then at the versions, then writes.
 func (t *tx) commitOne(txn *store.Txn) (store.Result, error) {
 	ev := &txn.Event
+	if ev.UID == "" {
+		return t.commitStates(txn.States)
+	}
 	var key id16
 	if txn.Dedup > 0 {
 		key = identity(ev)
@@ -80,14 +83,16 @@ func (t *tx) commitOne(txn *store.Txn) (store.Result, error) {
 		}
 	}
 	for i := range txn.States {
-		s := &txn.States[i]
-		fresh, err := t.fresh(s)
+		fresh, err := t.fresh(&txn.States[i])
 		if err != nil {
 			return store.Result{}, err
 		}
 		if !fresh {
 			return store.Result{Status: store.StatusStale}, nil
 		}
+	}
+	if err := t.writeStates(txn.States); err != nil {
+		return store.Result{}, err
 	}
 	seq := t.nextEvent
 	t.nextEvent++
@@ -102,20 +107,51 @@ func (t *tx) commitOne(txn *store.Txn) (store.Result, error) {
 	if err := t.insertEvent(seq, ev); err != nil {
 		return store.Result{}, err
 	}
-	for i := range txn.States {
-		s := &txn.States[i]
-		if err := t.exec(`INSERT INTO states (key, version, expires, data) VALUES (?, ?, ?, ?)
-			ON CONFLICT DO UPDATE SET version = excluded.version, expires = excluded.expires, data = excluded.data`,
-			s.Key, int64(s.Version), nanos(s.Expires), s.Data); err != nil {
-			return store.Result{}, fmt.Errorf("write state: %w", err)
-		}
-	}
 	for i := range txn.Deliveries {
 		if err := t.insertDelivery(seq, &txn.Deliveries[i], ev.JSON); err != nil {
 			return store.Result{}, err
 		}
 	}
 	return store.Result{Status: store.StatusNew, UID: ev.UID}, nil
+}
+
+// commitStates writes states without an event. No two writes of a key use one
+// version, so states that have the new ones were written by this very Txn.
+func (t *tx) commitStates(states []store.StateWrite) (store.Result, error) {
+	stale, ours := false, 0
+	for i := range states {
+		s := &states[i]
+		version, expires, err := t.version(s.Key)
+		if err != nil {
+			return store.Result{}, err
+		}
+		if version != 0 && version == s.Version {
+			ours++
+		}
+		stale = stale || !t.holds(s, version, expires)
+	}
+	switch {
+	case ours == len(states):
+	case stale:
+		return store.Result{Status: store.StatusStale}, nil
+	default:
+		if err := t.writeStates(states); err != nil {
+			return store.Result{}, err
+		}
+	}
+	return store.Result{Status: store.StatusNew}, nil
+}
+
+func (t *tx) writeStates(states []store.StateWrite) error {
+	for i := range states {
+		s := &states[i]
+		if err := t.exec(`INSERT INTO states (key, version, expires, data) VALUES (?, ?, ?, ?)
+			ON CONFLICT DO UPDATE SET version = excluded.version, expires = excluded.expires, data = excluded.data`,
+			s.Key, int64(s.Version), nanos(s.Expires), s.Data); err != nil {
+			return fmt.Errorf("write state: %w", err)
+		}
+	}
+	return nil
 }
 
 // duplicate looks for a mark in force; a zero Status means there is none.
@@ -145,20 +181,27 @@ func (t *tx) duplicate(key id16, txn *store.Txn) (store.Result, error) {
 	return store.Result{Status: store.StatusDuplicate, UID: uid}, nil
 }
 
-// fresh says whether a state still has the version that was read. An expired
+// fresh says whether a state still has the version that was read.
+func (t *tx) fresh(s *store.StateWrite) (bool, error) {
+	version, expires, err := t.version(s.Key)
+	return err == nil && t.holds(s, version, expires), err
+}
+
+// version reads the version of a state, 0 for none, and when it expires.
+func (t *tx) version(key string) (version uint64, expires int64, err error) {
+	var v int64
+	if _, err = t.row([]any{&v, &expires}, "SELECT version, expires FROM states WHERE key = ?", key); err != nil {
+		return 0, 0, fmt.Errorf("read state: %w", err)
+	}
+	return uint64(v), expires, nil
+}
+
+// holds says whether a state that has version is as it was read. An expired
 // state counts as forgotten and as there: whoever read it before it expired is
 // right as well.
-func (t *tx) fresh(s *store.StateWrite) (bool, error) {
-	var version, expires int64
-	ok, err := t.row([]any{&version, &expires}, "SELECT version, expires FROM states WHERE key = ?", s.Key)
-	if err != nil {
-		return false, fmt.Errorf("read state: %w", err)
-	}
-	if !ok {
-		return s.Read == 0, nil
-	}
+func (t *tx) holds(s *store.StateWrite, version uint64, expires int64) bool {
 	expired := expires != 0 && expires <= t.now.UnixNano()
-	return uint64(version) == s.Read || expired && s.Read == 0, nil
+	return version == s.Read || expired && s.Read == 0
 }
 
 // segmentEvents is how many events share a segment of event_ids.

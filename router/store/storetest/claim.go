@@ -40,6 +40,34 @@ var stateTests = []test{
 		u.States = []store.StateWrite{{State: store.State{Key: "k", Version: 2}, Read: got.Version}}
 		s.commit([]store.Txn{u}, store.StatusNew)
 	}},
+	{"states without an event", func(s *suite) {
+		alone := func(read, version uint64, data string) store.Txn {
+			return store.Txn{States: []store.StateWrite{{State: store.State{Key: "k", Version: version, Data: []byte(data)}, Read: read}}}
+		}
+		with := s.txn("1", "act")
+		with.States = alone(1, 2, "b").States
+		r := s.commit([]store.Txn{alone(0, 1, "a"), with, alone(1, 9, "x"), alone(2, 3, "c")},
+			store.StatusNew, store.StatusNew, store.StatusStale, store.StatusNew)
+		s.equal("uids", []string{r[0].UID, r[2].UID, r[3].UID}, []string{"", "", ""})
+		s.commit([]store.Txn{alone(2, 3, "c")}, store.StatusNew) // sent again
+		two := alone(3, 9, "x")
+		two.States = append(two.States, store.StateWrite{State: store.State{Key: "other", Version: 1}, Read: 5})
+		s.commit([]store.Txn{two}, store.StatusStale)
+		want := []store.State{{Key: "k", Version: 3, Data: []byte("c")}, {Key: "other"}}
+		s.equal("states", must(s.s.Load(s.ctx, "k", "other"))(s), want)
+		s.equal("events", len(must(s.s.Events(s.ctx, store.EventQuery{}))(s)), 1)
+		s.equal("deliveries", len(must(s.s.Deliveries(s.ctx, store.DeliveryQuery{}))(s)), 1)
+		// A state that does not expire stays, whatever else goes.
+		s.Advance(1000 * 24 * time.Hour)
+		must(s.s.Retain(s.ctx, store.Policy{Events: time.Minute, Deliveries: time.Minute, Size: 1}))(s)
+		s.reopen()
+		s.equal("states", must(s.s.Load(s.ctx, "k", "other"))(s), want)
+		bad := alone(3, 4, "d")
+		bad.Deliveries = with.Deliveries
+		if _, err := s.s.Commit(s.ctx, bad); err == nil {
+			s.Fatal("deliveries without an event were written")
+		}
+	}},
 }
 
 var claimTests = []test{

@@ -5,12 +5,14 @@
 --            revision, the hash of the id (4 bytes), the rest of the event; the
 --            number of states and for each key, version read and new version
 --            (8 bytes each), expiry (0 for never), data; the number of
---            deliveries and each as read_delivery takes it.
+--            deliveries and each as read_delivery takes it. With an empty uid
+--            there is no event, and only the states are written.
 -- Result     for each Txn its status (1 new, 2 duplicate, 3 conflict, 4 stale,
 --            5 this very uid is stored) and the uid; or the error PMFULL, and nothing is written.
 --
 -- After it: I1, I4; an identity has a mark only if its event was written; a
--- uid that is stored is not written again, so a call may be repeated.
+-- uid that is stored is not written again, nor are states without an event that
+-- have the new versions already, so a call may be repeated.
 need_shared()
 local meta = call('HMGET', K .. 'meta', 'seq', 'dseq', 'full')
 if meta[3] == '1' then return redis.error_reply('PMFULL nothing finished is left to remove') end
@@ -58,7 +60,17 @@ local function stale(t)
   end
 end
 
-local function write(t)
+-- repeated tells whether states without an event were written by this very Txn:
+-- no two writes of a key use one version.
+local function repeated(t)
+  for _, s in ipairs(t.states) do
+    local has = call('GET', K .. 's:' .. s.key)
+    if not has or string.sub(has, 9, 16) ~= s.version then return false end
+  end
+  return true
+end
+
+local function write_states(t)
   for _, s in ipairs(t.states) do
     local v = struct.pack('<d', s.expires) .. s.version .. s.data
     if s.expires == 0 then
@@ -67,6 +79,10 @@ local function write(t)
       call('SET', K .. 's:' .. s.key, v, 'PX', math.max(0, math.ceil((s.expires - now) / 1000)) + 1000)
     end
   end
+end
+
+local function write(t)
+  write_states(t)
   local ids = {}
   for i, d in ipairs(t.deliveries) do
     insert(d, dseq)
@@ -105,7 +121,15 @@ for n = math.floor(seq / SEGMENT), math.floor((seq + #txns) / SEGMENT) do need('
 local out = {}
 for _, t in ipairs(txns) do
   local status, uid = marked(t)
-  if not status then
+  if t.uid == '' then
+    status, uid = 4, ''
+    if repeated(t) then
+      status = 1
+    elseif not stale(t) then
+      write_states(t)
+      status = 1
+    end
+  elseif not status then
     if call('EXISTS', K .. 'e:' .. t.uid) == 1 then
       status, uid = 5, t.uid
     elseif stale(t) then
