@@ -27,6 +27,7 @@ import (
 	"github.com/pointsman/pointsman/router/config"
 	"github.com/pointsman/pointsman/router/ingest"
 	"github.com/pointsman/pointsman/router/monitor"
+	"github.com/pointsman/pointsman/router/monitor/probe"
 	"github.com/pointsman/pointsman/router/store"
 )
 
@@ -60,7 +61,9 @@ type server struct {
 	metrics *router.Metrics
 	// monitors are the sources that run within the router.
 	monitors *monitor.Supervisor
-	started  time.Time
+	// probes bounds the checks of all probes at once.
+	probes  chan struct{}
+	started time.Time
 
 	mu        sync.Mutex // guards what a reload changes
 	loaded    *loaded
@@ -121,6 +124,7 @@ func (s *server) run(ctx context.Context) error {
 	}
 	reg := prometheus.NewRegistry()
 	s.metrics, s.monitors = router.NewMetrics(reg), monitor.New(s.log)
+	s.probes = make(chan struct{}, probe.MaxConcurrent)
 	s.register(reg)
 	s.router, err = router.New(router.Config{
 		Store: s.store, Runner: s.host, Setup: setup, Instance: s.data.instance, Log: s.log, Metrics: s.metrics,

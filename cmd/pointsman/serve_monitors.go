@@ -8,6 +8,7 @@ import (
 	"github.com/pointsman/pointsman/router"
 	"github.com/pointsman/pointsman/router/config"
 	"github.com/pointsman/pointsman/router/monitor"
+	"github.com/pointsman/pointsman/router/monitor/probe"
 	"github.com/pointsman/pointsman/router/monitor/schedule"
 )
 
@@ -21,6 +22,8 @@ func (s *server) newMonitor(src *config.Source) (router.Source, error) {
 	switch src.Type {
 	case config.TypeSchedule:
 		return schedule.New(src.Name, src.Schedule)
+	case config.TypeProbe:
+		return probe.Configured(src.Name, src.Probe, s.probes)
 	}
 	return nil, fmt.Errorf("sources of type %s cannot be run", src.Type)
 }

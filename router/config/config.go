@@ -149,6 +149,8 @@ type Source struct {
 	Translation rules.Translation
 	// Schedule is set for sources of type TypeSchedule alone.
 	Schedule *Schedule
+	// Probe is set for sources of type TypeProbe alone.
+	Probe *Probe
 }
 
 // Monitor tells whether the source runs within the router, of whatever type it

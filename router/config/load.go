@@ -246,6 +246,7 @@ func sourceTypes() []sourceType {
 			keys: []string{"event", "each", "body"}, read: (*reader).standardWebhooks,
 		},
 		{name: TypeSchedule, monitor: true, dedup: 24 * time.Hour, keys: scheduleKeys(), read: (*reader).schedule},
+		{name: TypeProbe, monitor: true, dedup: 24 * time.Hour, keys: probeKeys(), read: (*reader).probe},
 	}
 }
 

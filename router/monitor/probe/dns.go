@@ -28,7 +28,7 @@ type DNSConfig struct {
 	Name string
 	// Type is A, AAAA, CNAME, MX, TXT or SRV.
 	Type string
-	// Server is host:port. "": those of /etc/resolv.conf, in order.
+	// Server is a host or host:port. "": those of /etc/resolv.conf, in order.
 	Server string
 	// Expect are the values that must be answered, in any order; none: any
 	// answer will do and is shown.
@@ -57,6 +57,9 @@ func DNS(c DNSConfig) (Check, error) {
 	name, err := dnsmessage.NewName(strings.TrimSuffix(c.Name, ".") + ".")
 	if err != nil {
 		return nil, fmt.Errorf("dns: name %q: %w", c.Name, err)
+	}
+	if _, _, err := net.SplitHostPort(c.Server); err != nil && c.Server != "" {
+		c.Server = net.JoinHostPort(strings.Trim(c.Server, "[]"), "53")
 	}
 	want := make([]string, len(c.Expect))
 	for i, v := range c.Expect {

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -45,8 +46,11 @@ const MaxConcurrent = 64
 // maxSpread is how long after the start a first check runs at the latest.
 const maxSpread = time.Minute
 
-// maxError is the most bytes of an error that an event tells.
-const maxError = 1024
+// The most bytes of an error that an event tells, and of a subject.
+const (
+	maxError   = 1024
+	maxSubject = 1000
+)
 
 // Result is what one check saw.
 type Result struct {
@@ -150,8 +154,14 @@ type watch struct {
 	streak streak
 }
 
-// run is the only goroutine of its target, so checks of it never overlap.
-func (w *watch) run(ctx context.Context) error {
+// run is the only goroutine of its target, so checks of it never overlap. A
+// panic, which the supervisor cannot see in this goroutine, is an error.
+func (w *watch) run(ctx context.Context) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("panic: %v at %s", v, debug.Stack())
+		}
+	}()
 	next := time.Now().Add(w.offset())
 	for {
 		if !sleep(ctx, time.Until(next)) {
@@ -300,19 +310,21 @@ func (w *watch) event(c change, was, next *record, res Result, at time.Time, too
 	}
 	return rules.NewEvent(rules.Attributes{
 		ID: w.cell.EventID(w.cfg.Source, kind), Source: "pointsman:/sources/" + w.cfg.Source, Type: kind,
-		Subject: w.target.Name, Time: at.UTC().Format(time.RFC3339Nano), DataContentType: "application/json",
+		Subject: cut(w.target.Name, maxSubject), Time: at.UTC().Format(time.RFC3339Nano), DataContentType: "application/json",
 	}, text, rules.Limits{})
 }
 
-// short bounds a text without cutting a character in two.
-func short(text string) string {
+// short is a text of others as an event tells it.
+func short(text string) string { return cut(text, maxError) }
+
+// cut bounds a text without cutting a character in two.
+func cut(text string, limit int) string {
 	text = strings.ToValidUTF8(text, "\uFFFD")
-	if len(text) <= maxError {
+	if len(text) <= limit {
 		return text
 	}
-	end := maxError
-	for !utf8.RuneStart(text[end]) {
-		end--
+	for limit -= len("..."); !utf8.RuneStart(text[limit]); {
+		limit--
 	}
-	return text[:end] + "..."
+	return text[:limit] + "..."
 }
