@@ -271,7 +271,11 @@ func (w *watch) route(data []byte, gone bool) (thing, bool) {
 		binary.NativeEndian.Uint32(data[8:])&unix.RTM_F_CLONED != 0 {
 		return thing{}, false
 	}
-	key := fmt.Sprintf("%d/%d/%d/%s", table, metric, tos, netip.PrefixFrom(dst, int(bits)))
+	own := ""
+	if data[5] == unix.RTPROT_KERNEL && !one.gateway.IsValid() {
+		own = one.name // of a connected network, which several interfaces may have
+	}
+	key := fmt.Sprintf("%d/%d/%d/%s/%s", table, metric, tos, own, netip.PrefixFrom(dst, int(bits)))
 	return thing{kind: Route, key: key, value: way, gone: gone, more: map[string]any{"protocol": data[5]}}, true
 }
 

@@ -128,7 +128,11 @@ func (s *Source) Run(ctx context.Context, accept router.AcceptFunc, state router
 	w := &watch{cfg: &s.cfg, accept: accept, sets: make(map[string]*memory.Set), names: make(map[uint32]string)}
 	for _, kind := range s.cfg.Watch {
 		if w.sets[kind], err = memory.Open(ctx, accept, state, s.key(kind), shards); err != nil {
-			return errors.Join(err, conn.Close())
+			closed := conn.Close()
+			if ctx.Err() != nil {
+				return nil
+			}
+			return errors.Join(err, closed)
 		}
 	}
 	heard := make(chan heard, waiting)

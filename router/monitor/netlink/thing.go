@@ -21,7 +21,7 @@ type thing struct {
 	//
 	//	link       NAME
 	//	address    NAME/ADDRESS/BITS
-	//	route      TABLE/METRIC/TOS/ADDRESS/BITS
+	//	route      TABLE/METRIC/TOS/[NAME]/ADDRESS/BITS
 	//	neighbour  NAME/ADDRESS
 	key string
 	// value is its state:
@@ -134,23 +134,24 @@ func (t *thing) tellAddress(old string, data map[string]any) (kind, subject stri
 }
 
 func (t *thing) tellRoute(old string, data map[string]any) (kind, subject string) {
-	part := strings.SplitN(t.key, "/", 4)
+	part := strings.SplitN(t.key, "/", 5)
 	for i, name := range []string{"table", "metric", "tos"} {
 		n, _ := strconv.ParseUint(part[i], 10, 32)
 		data[name] = n
 	}
-	data["destination"] = part[3]
+	destination := part[4]
+	data["destination"] = destination
 	if old != "" {
 		data["previous"] = way(old)
 	}
 	if t.gone {
-		return TypeRouteRemoved, part[3]
+		return TypeRouteRemoved, destination
 	}
 	data["route"] = way(t.value)
 	if old == "" {
-		return TypeRouteAdded, part[3]
+		return TypeRouteAdded, destination
 	}
-	return TypeRouteChanged, part[3]
+	return TypeRouteChanged, destination
 }
 
 // way takes apart the value of a route.
