@@ -199,7 +199,9 @@ func TestAddresses(t *testing.T) {
 		return
 	}
 	ip(t, "link add v0 type veth peer name v1", "address add 192.0.2.1/24 dev v0")
-	b := newBench(t, func(c *netlink.Config) { c.Watch, c.Interfaces, c.Except = []string{netlink.Address}, []string{"v*"}, []string{"v1"} })
+	b := newBench(t, func(c *netlink.Config) {
+		c.Watch, c.Interfaces, c.Except = []string{netlink.Address}, []string{"v*"}, []string{"v1"}
+	})
 	b.start()
 	ip(t, "address add 192.0.2.2/24 dev v0", "address add 2001:db8::1/64 dev v0", "address add 192.0.2.3/24 dev v1", "address add 192.0.2.4/32 dev lo")
 	b.want("net.address.added 192.0.2.2/24", "net.address.added 2001:db8::1/64")
