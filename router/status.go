@@ -64,6 +64,27 @@ type SourceStatus struct {
 	Rejected  int        `json:"rejected"`
 }
 
+// ScheduleStatus is one configured schedule.
+type ScheduleStatus struct {
+	Name string `json:"name"`
+	// When is what it says of its times, as "cron 0 2 * * *".
+	When     string `json:"when"`
+	Timezone string `json:"timezone"`
+	Jitter   string `json:"jitter"`
+	CatchUp  string `json:"catch_up"`
+	// Last is the nominal time of the last tick, nil when there was none; Next
+	// are the next five. All are in the schedule's zone.
+	Last *time.Time  `json:"last"`
+	Next []time.Time `json:"next"`
+}
+
+// ScheduleRun is the event of a schedule that a person has run.
+type ScheduleRun struct {
+	ID string `json:"id"`
+	// Source is the schedule's name.
+	Source string `json:"source"`
+}
+
 // The states of a source.
 const (
 	SourceOK     = "ok"

@@ -65,7 +65,7 @@ func (a *app) root() *cobra.Command {
 	flags.StringVar(&a.url, "url", "", "base `URL` of the router (default: from the environment or the configuration)")
 	root.AddCommand(a.serveCmd(), a.demoCmd(), a.checkCmd(), a.testCmd(), a.pluginCmd(),
 		a.sendCmd(), a.whyCmd(), a.eventsCmd(), a.deliveriesCmd(),
-		a.actionsCmd(), a.sourcesCmd(), a.pluginsCmd(), a.versionCmd())
+		a.actionsCmd(), a.sourcesCmd(), a.schedulesCmd(), a.pluginsCmd(), a.versionCmd())
 	return root
 }
 

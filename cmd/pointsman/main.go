@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	_ "time/tzdata" // zones of schedules, where the system has none
 
 	"github.com/pointsman/pointsman/actions/host"
 )

@@ -93,7 +93,7 @@ func fleet() *admintest.Fake {
 
 func adminHandler(f *admintest.Fake) http.Handler {
 	return admin.New(admin.Config{
-		Router: f, Orders: f, Store: f, Metrics: prometheus.NewRegistry(), Token: testToken, Listen: "127.0.0.1:8081",
+		Router: f, Orders: f, Schedules: f, Store: f, Metrics: prometheus.NewRegistry(), Token: testToken, Listen: "127.0.0.1:8081",
 	})
 }
 

@@ -14,7 +14,7 @@ import (
 // and every rule matches a sample.
 func TestSourcePages(t *testing.T) {
 	t.Parallel()
-	for _, page := range []string{"probe.md"} {
+	for _, page := range []string{"probe.md", "netlink.md", "file.md"} {
 		t.Run(page, func(t *testing.T) {
 			t.Parallel()
 			text, err := os.ReadFile(filepath.Join("../../docs/sources", page))

@@ -59,6 +59,16 @@ type Orders interface {
 	Cancel(ctx context.Context, ids []string) ([]router.Ordered, error)
 }
 
+// Schedules are the schedules of the running router. The methods are called
+// concurrently.
+type Schedules interface {
+	// Schedules lists them in file order; it asks the store for the last ticks.
+	Schedules(ctx context.Context) ([]router.ScheduleStatus, error)
+	// RunSchedule makes an event of a schedule now, apart from its ticks; an error
+	// that wraps store.ErrNotFound when there is no such schedule.
+	RunSchedule(ctx context.Context, name string) (router.ScheduleRun, error)
+}
+
 // Reader is the part of store.Operator that the admin listener reads.
 type Reader interface {
 	Events(ctx context.Context, q store.EventQuery) ([]store.Event, error)
@@ -78,12 +88,14 @@ type Version struct {
 	Arch    string `json:"arch"`
 }
 
-// Config configures New. Router, Orders, Store and Metrics are required.
+// Config configures New. Router, Orders, Schedules, Store and Metrics are
+// required.
 type Config struct {
-	Router  Router
-	Orders  Orders
-	Store   Reader
-	Metrics prometheus.Gatherer
+	Router    Router
+	Orders    Orders
+	Schedules Schedules
+	Store     Reader
+	Metrics   prometheus.Gatherer
 	// Token is what Authorization: Bearer must carry. With an empty token every
 	// request that needs one is refused.
 	Token string
@@ -133,23 +145,25 @@ func (a *api) routes() http.Handler {
 	})
 	mux := http.NewServeMux()
 	for path, m := range map[string]methods{
-		"/livez":                    {"GET": a.livez},
-		"/readyz":                   {"GET": a.readyz},
-		"/metrics":                  {"GET": scrape.ServeHTTP},
-		"/api/v1/version":           {"GET": a.version},
-		"/api/v1/status":            {"GET": a.status},
-		"/api/v1/events":            {"GET": a.listEvents},
-		"/api/v1/events/{id}":       {"GET": a.showEvent},
-		"/api/v1/events/{id}/why":   {"GET": a.whyEvent},
-		"/api/v1/why":               {"POST": a.whyBody},
-		"/api/v1/deliveries":        {"GET": a.listDeliveries},
-		"/api/v1/deliveries/{id}":   {"GET": a.showDelivery},
-		"/api/v1/deliveries/retry":  {"POST": a.retry},
-		"/api/v1/deliveries/cancel": {"POST": a.cancel},
-		"/api/v1/actions":           {"GET": a.listActions},
-		"/api/v1/sources":           {"GET": a.listSources},
-		"/api/v1/plugins":           {"GET": a.listPlugins},
-		"/api/v1/plugins/{name...}": {"GET": a.showPlugin},
+		"/livez":                       {"GET": a.livez},
+		"/readyz":                      {"GET": a.readyz},
+		"/metrics":                     {"GET": scrape.ServeHTTP},
+		"/api/v1/version":              {"GET": a.version},
+		"/api/v1/status":               {"GET": a.status},
+		"/api/v1/events":               {"GET": a.listEvents},
+		"/api/v1/events/{id}":          {"GET": a.showEvent},
+		"/api/v1/events/{id}/why":      {"GET": a.whyEvent},
+		"/api/v1/why":                  {"POST": a.whyBody},
+		"/api/v1/deliveries":           {"GET": a.listDeliveries},
+		"/api/v1/deliveries/{id}":      {"GET": a.showDelivery},
+		"/api/v1/deliveries/retry":     {"POST": a.retry},
+		"/api/v1/deliveries/cancel":    {"POST": a.cancel},
+		"/api/v1/actions":              {"GET": a.listActions},
+		"/api/v1/sources":              {"GET": a.listSources},
+		"/api/v1/schedules":            {"GET": a.listSchedules},
+		"/api/v1/schedules/{name}/run": {"POST": a.runSchedule},
+		"/api/v1/plugins":              {"GET": a.listPlugins},
+		"/api/v1/plugins/{name...}":    {"GET": a.showPlugin},
 	} {
 		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) { a.dispatch(m, w, r) })
 	}

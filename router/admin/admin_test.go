@@ -61,7 +61,7 @@ func sample() *admintest.Fake {
 func serve(t *testing.T, f *admintest.Fake, change func(*admin.Config)) *httptest.Server {
 	t.Helper()
 	c := admin.Config{
-		Router: f, Orders: f, Store: f, Metrics: prometheus.NewRegistry(), Token: token,
+		Router: f, Orders: f, Schedules: f, Store: f, Metrics: prometheus.NewRegistry(), Token: token,
 		Listen: "admin.example:8081", Version: admin.Version{Version: "1.2.3"},
 		Now: func() time.Time { return admintest.Time(20) },
 	}

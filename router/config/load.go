@@ -247,6 +247,8 @@ func sourceTypes() []sourceType {
 		},
 		{name: TypeSchedule, monitor: true, dedup: 24 * time.Hour, keys: scheduleKeys(), read: (*reader).schedule},
 		{name: TypeProbe, monitor: true, dedup: 24 * time.Hour, keys: probeKeys(), read: (*reader).probe},
+		{name: TypeNetlink, monitor: true, dedup: 24 * time.Hour, keys: netlinkKeys(), read: (*reader).netlink},
+		{name: TypeFile, monitor: true, dedup: 24 * time.Hour, keys: fileKeys(), read: (*reader).file},
 	}
 }
 

@@ -18,9 +18,10 @@ import (
 )
 
 var (
-	_ admin.Router = (*Fake)(nil)
-	_ admin.Orders = (*Fake)(nil)
-	_ admin.Reader = (*Fake)(nil)
+	_ admin.Router    = (*Fake)(nil)
+	_ admin.Orders    = (*Fake)(nil)
+	_ admin.Reader    = (*Fake)(nil)
+	_ admin.Schedules = (*Fake)(nil)
 )
 
 // Fake is a router with its store. Its fields are set before it is served and
@@ -31,6 +32,7 @@ type Fake struct {
 	ActionList   []router.ActionStatus
 	PluginList   []router.PluginStatus
 	SourceList   []router.SourceStatus
+	ScheduleList []router.ScheduleStatus
 	Verdicts     []router.RuleVerdict
 	EventList    []store.Event
 	DeliveryList []store.Delivery
@@ -90,6 +92,19 @@ func (f *Fake) Plugins() []router.PluginStatus { return f.PluginList }
 
 // Sources implements admin.Router.
 func (f *Fake) Sources() []router.SourceStatus { return f.SourceList }
+
+// Schedules implements admin.Schedules.
+func (f *Fake) Schedules(context.Context) ([]router.ScheduleStatus, error) {
+	return f.ScheduleList, f.Err
+}
+
+// RunSchedule implements admin.Schedules.
+func (f *Fake) RunSchedule(_ context.Context, name string) (router.ScheduleRun, error) {
+	if !slices.ContainsFunc(f.ScheduleList, func(s router.ScheduleStatus) bool { return s.Name == name }) {
+		return router.ScheduleRun{}, store.ErrNotFound
+	}
+	return router.ScheduleRun{ID: name + "/manual/2026-01-01T00:00:00Z", Source: name}, f.Err
+}
 
 // Why implements admin.Orders.
 func (f *Fake) Why(context.Context, store.Event) ([]router.RuleVerdict, error) {

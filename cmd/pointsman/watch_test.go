@@ -1,0 +1,124 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// baseline waits until a source has stored what it saw first.
+func (r *served) baseline(source string) {
+	r.t.Helper()
+	r.until("a baseline of "+source, func() bool {
+		var page struct {
+			Sources []struct{ Name, State, Reason string }
+		}
+		r.get("/api/v1/sources", &page)
+		for _, s := range page.Sources {
+			if s.Name == source && s.State == "broken" {
+				r.t.Fatalf("%s: %s", source, s.Reason)
+			}
+		}
+		text := s3(r)
+		return strings.Count(text, "/source/"+source+"/") >= 32
+	})
+}
+
+// s3 is everything that is stored.
+func s3(r *served) string {
+	return r.read("pointsman-data/pointsman.db") + r.read("pointsman-data/pointsman.db-wal")
+}
+
+// A file that changes runs an action, and one that changed while the router was
+// away another.
+func TestFileSource(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, routerConfig+"sources:\n  - {name: conf, type: file, path: watched}\n",
+		`rules: [{name: r, when: 'event.type startsWith "pointsman.file."', do: [{action: work, with: {args: ["${{ event.data.op }}", "${{ event.subject }}"]}}]}]`,
+		"echo \"$@\" >> ran\n")
+	s.write("watched/a", "1")
+	r := s.serve()
+	r.baseline("conf")
+	s.write("watched/a", "22")
+	r.all("done", 1)
+	r.signal(syscall.SIGTERM)
+	r.ended(20 * time.Second)
+	if err := os.Rename(s.path("watched/a"), s.path("watched/b")); err != nil {
+		t.Fatal(err)
+	}
+	r = s.serve()
+	r.all("done", 2)
+	if got, want := s.read("ran"), "modify "+s.path("watched/a")+"\nrename "+s.path("watched/b")+"\n"; got != want {
+		t.Fatalf("%q, want %q", got, want)
+	}
+}
+
+// An interface that goes down runs an action, and one that did while the router
+// was away another.
+func TestNetlinkSource(t *testing.T) {
+	t.Parallel()
+	const namespaceEnv = "POINTSMAN_TEST_NAMESPACE"
+	if os.Getenv(namespaceEnv) == "" {
+		namespaced(t, namespaceEnv)
+		return
+	}
+	ip := func(args ...string) {
+		t.Helper()
+		if out, err := exec.CommandContext(t.Context(), "ip", args...).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %v: %s", args, err, out)
+		}
+	}
+	ip("link", "set", "lo", "up")
+	ip("link", "add", "v0", "type", "veth", "peer", "name", "v1")
+	ip("link", "set", "v0", "up")
+	ip("link", "set", "v1", "up")
+	s := newSite(t, routerConfig+"sources:\n  - {name: network, type: netlink, watch: [link], interfaces: [v0]}\n",
+		`rules: [{name: r, when: 'event.type startsWith "net."', do: [{action: work, with: {args: ["${{ event.type }}", "${{ event.data.interface }}"]}}]}]`,
+		"echo \"$@\" >> ran\n")
+	r := s.serve()
+	r.baseline("network")
+	ip("link", "set", "v1", "down")
+	r.all("done", 1)
+	r.signal(syscall.SIGTERM)
+	r.ended(20 * time.Second)
+	ip("link", "set", "v1", "up")
+	r = s.serve()
+	r.all("done", 2)
+	if got := s.read("ran"); got != "net.link.down v0\nnet.link.up v0\n" {
+		t.Fatalf("%q", got)
+	}
+}
+
+// namespaced runs the calling test again, as a process in a network namespace of
+// its own with the variable set, and reports what became of it.
+func namespaced(t *testing.T, variable string) {
+	t.Helper()
+	if _, err := exec.LookPath("ip"); err != nil {
+		t.Skip("NETLINK IS NOT TESTED: ip (iproute2) is missing")
+	}
+	if _, err := program(); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=150s")
+	cmd.Env = append(os.Environ(), variable+"=1", "TMPDIR="+filepath.Dir(t.TempDir()))
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
+	if os.Getuid() != 0 {
+		cmd.SysProcAttr.Cloneflags |= syscall.CLONE_NEWUSER
+		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}}
+		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}}
+	}
+	out, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	switch {
+	case err == nil && strings.Contains(string(out), "--- PASS: "+t.Name()):
+	case err != nil && !errors.As(err, &exit):
+		t.Skipf("NETLINK IS NOT TESTED: no network namespace can be made: %s", err)
+	default:
+		t.Fatalf("%v: %s", err, out)
+	}
+}
