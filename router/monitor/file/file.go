@@ -325,7 +325,7 @@ func (w *watch) event(id, name string, f *found, was found, known bool, from str
 		return nil, err
 	}
 	return rules.NewEvent(rules.Attributes{
-		ID: id, Source: "pointsman://" + url.PathEscape(w.cfg.Host) + "/sources/" + w.cfg.Source, Type: kind, Subject: cut(full),
+		ID: id, Source: "pointsman://" + url.PathEscape(w.cfg.Host) + "/files/" + w.cfg.Source, Type: kind, Subject: cut(full),
 		Time: time.Now().UTC().Format(time.RFC3339Nano), DataContentType: "application/json",
 	}, text, rules.Limits{})
 }

@@ -156,7 +156,7 @@ func TestEvent(t *testing.T) {
 	b.write("a", "22")
 	b.want("modified a")
 	e := b.Events()[0]
-	if !strings.HasPrefix(e.ID, "conf-") || e.Source != "pointsman://gw1/sources/conf" || e.Subject != b.path("a") {
+	if !strings.HasPrefix(e.ID, "conf-") || e.Source != "pointsman://gw1/files/conf" || e.Subject != b.path("a") {
 		t.Errorf("%+v", e)
 	}
 	delete(e.Data, "mtime")
@@ -182,7 +182,9 @@ func TestEvent(t *testing.T) {
 
 func TestRecursive(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, func(c *file.Config) { c.Recursive, c.Match, c.Except = true, []string{"*.conf", "x/?"}, []string{".git", "*.tmp.conf"} })
+	b := newBench(t, func(c *file.Config) {
+		c.Recursive, c.Match, c.Except = true, []string{"*.conf", "x/?"}, []string{".git", "*.tmp.conf"}
+	})
 	b.mkdir("a/b")
 	b.mkdir(".git")
 	b.write("a/b/old.conf", "")

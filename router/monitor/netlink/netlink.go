@@ -402,7 +402,7 @@ func (w *watch) event(kind, id, subject string, data map[string]any) (*rules.Eve
 		return nil, err
 	}
 	return rules.NewEvent(rules.Attributes{
-		ID: id, Source: "pointsman://" + url.PathEscape(w.cfg.Host) + "/sources/" + w.cfg.Source, Type: kind, Subject: subject,
+		ID: id, Source: "pointsman://" + url.PathEscape(w.cfg.Host) + "/netlink/" + w.cfg.Source, Type: kind, Subject: subject,
 		Time: time.Now().UTC().Format(time.RFC3339Nano), DataContentType: "application/json",
 	}, text, rules.Limits{})
 }

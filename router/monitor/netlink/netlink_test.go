@@ -188,7 +188,7 @@ func TestLinks(t *testing.T) {
 	b.want("net.link.down v0 up down", "net.link.down v1 up down", "net.link.removed w1 down", "net.link.removed x0 down")
 	b.stop()
 	e := b.Events()[0]
-	if e.Source != "pointsman://gw1/sources/net" || e.Data["host"] != "gw1" || e.Data["interface"] != e.Subject || e.Data["mac"] == nil || e.Data["mtu"] != 1500.0 {
+	if e.Source != "pointsman://gw1/netlink/net" || e.Data["host"] != "gw1" || e.Data["interface"] != e.Subject || e.Data["mac"] == nil || e.Data["mtu"] != 1500.0 {
 		t.Fatalf("%+v", e)
 	}
 }

@@ -116,14 +116,14 @@ func TestEvent(t *testing.T) {
 		}
 		want := []memorytest.Event{
 			{
-				Source: "pointsman:/sources/core", Type: probe.TypeDown, Subject: "sw1:22", Time: at(7),
+				Source: "pointsman:/probes/core", Type: probe.TypeDown, Subject: "sw1:22", Time: at(7),
 				Data: map[string]any{
 					"probe": "core", "target": "sw1:22", "kind": "tcp", "state": "down", "previous": "up", "since": at(5),
 					"lasted": 50.0, "checks": 3.0, "latency": 0.0, "error": "refused",
 				},
 			},
 			{
-				Source: "pointsman:/sources/core", Type: probe.TypeUp, Subject: "sw1:22", Time: at(10),
+				Source: "pointsman:/probes/core", Type: probe.TypeUp, Subject: "sw1:22", Time: at(10),
 				Data: map[string]any{
 					"probe": "core", "target": "sw1:22", "kind": "tcp", "state": "up", "previous": "down", "since": at(9),
 					"lasted": 40.0, "checks": 2.0, "latency": 0.0,
