@@ -11,10 +11,13 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
 
 	"github.com/pointsman/pointsman/router/monitor/file"
 	"github.com/pointsman/pointsman/router/monitor/memory/memorytest"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // bench is a source that runs on a store and watches a folder.
 type bench struct {
@@ -321,6 +324,8 @@ func TestNamesThatAreNoText(t *testing.T) {
 	b.start()
 	b.write("a\xffb", "")
 	b.want(`created a\xffb`)
+	b.write("line\nline\x01 é", "")
+	b.want(`created line\x0aline\x01 é`)
 	b.stop()
 }
 

@@ -14,7 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
-	"unicode/utf8"
+
+	"github.com/pointsman/pointsman/router/monitor/memory"
 )
 
 // found is what one look sees of a file.
@@ -82,14 +83,14 @@ func (w *watch) scan(ctx context.Context) (map[string]found, error) {
 	case !info.IsDir():
 		return out, w.file(out, ".", parent)
 	}
-	real, err := filepath.EvalSymlinks(w.cfg.Path)
+	root, err := filepath.EvalSymlinks(w.cfg.Path)
 	if errors.Is(err, fs.ErrNotExist) { // has gone just now; the parent says so
 		return out, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	return out, w.walk(ctx, out, "", real)
+	return out, w.walk(ctx, out, "", root)
 }
 
 // walk adds what is in a folder below Path. root is the real path of Path.
@@ -157,7 +158,7 @@ func (w *watch) file(out map[string]found, below, root string) error {
 	if sys, ok := info.Sys().(*syscall.Stat_t); ok {
 		f.inode = sys.Ino
 	}
-	name := printable(below)
+	name := memory.Text(below)
 	if w.cfg.SHA256 && info.Mode().IsRegular() && f.size <= maxHashed {
 		if was := parse(w.set.Value(name)); was.sum != "" && was.identity() == f.identity() {
 			f.sum = was.sum
@@ -203,25 +204,7 @@ func hash(name string) (string, error) {
 	h := sha256.New()
 	n, err := io.Copy(h, io.LimitReader(f, maxHashed+1))
 	if err != nil || n > maxHashed {
-		return "", nil //nolint:nilerr // told by size and time
+		return "", nil
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil
-}
-
-// printable writes bytes that are no UTF-8 as \xNN: names are told in JSON.
-func printable(name string) string {
-	if utf8.ValidString(name) {
-		return name
-	}
-	var out strings.Builder
-	for len(name) > 0 {
-		r, n := utf8.DecodeRuneInString(name)
-		if r == utf8.RuneError && n == 1 {
-			fmt.Fprintf(&out, `\x%02x`, name[0])
-		} else {
-			out.WriteString(name[:n])
-		}
-		name = name[n:]
-	}
-	return out.String()
 }

@@ -156,6 +156,17 @@ func TestWriteWithoutItsState(t *testing.T) {
 	}
 }
 
+func TestText(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]string{
+		"eth0": "eth0", "a b.é": "a b.é", "a\nb": `a\x0ab`, "\xff": `\xff`, "x\u0085y\u202e": `x\xc2\x85y\xe2\x80\xae`, "": "",
+	} {
+		if got := memory.Text(name); got != want {
+			t.Errorf("%q: %q, want %q", name, got, want)
+		}
+	}
+}
+
 func TestStaleCellHoldsWhatIsStored(t *testing.T) {
 	t.Parallel()
 	s := &memorytest.Store{}

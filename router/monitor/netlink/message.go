@@ -9,10 +9,13 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/pointsman/pointsman/router/monitor/memory"
 )
 
 // The lengths of the fixed parts of messages, in bytes.
@@ -160,9 +163,10 @@ func (w *watch) link(data []byte, gone bool) (thing, bool) {
 			more["carrier_changes"] = ad.Uint32()
 		}
 	}
-	if name == "" {
+	if name == "" || strings.Contains(name, "/") { // which the kernel refuses
 		return thing{}, false
 	}
+	name = memory.Text(name)
 	before := w.names[index]
 	if gone {
 		delete(w.names, index)

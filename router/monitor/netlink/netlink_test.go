@@ -13,12 +13,15 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
 
 	"github.com/pointsman/pointsman/router/monitor/memory/memorytest"
 	"github.com/pointsman/pointsman/router/monitor/netlink"
 )
 
 const namespaceEnv = "POINTSMAN_TEST_NAMESPACE"
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // inNamespace runs the calling test again, as a process in a network namespace
 // of its own, and is true there. Elsewhere it reports what became of that.

@@ -43,14 +43,14 @@ func ICMP(host string) Check {
 }
 
 func listenICMP(addr netip.Addr) (conn *icmp.PacketConn, raw bool, err error) {
-	datagram, rawNet, any := "udp4", "ip4:icmp", "0.0.0.0"
+	datagram, rawNet, local := "udp4", "ip4:icmp", "0.0.0.0"
 	if addr.Is6() {
-		datagram, rawNet, any = "udp6", "ip6:ipv6-icmp", "::"
+		datagram, rawNet, local = "udp6", "ip6:ipv6-icmp", "::"
 	}
-	if conn, err = icmp.ListenPacket(datagram, any); err == nil {
+	if conn, err = icmp.ListenPacket(datagram, local); err == nil {
 		return conn, false, nil
 	}
-	conn, err = icmp.ListenPacket(rawNet, any)
+	conn, err = icmp.ListenPacket(rawNet, local)
 	switch {
 	case errors.Is(err, os.ErrPermission):
 		return nil, false, fmt.Errorf("%w: icmp needs CAP_NET_RAW, or a group of the router in net.ipv4.ping_group_range", ErrLocal)

@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
 
 	"github.com/pointsman/pointsman/router/monitor/probe"
 )
@@ -316,7 +317,8 @@ func TestCommand(t *testing.T) {
 		"dir":                {probe.CommandConfig{Argv: []string{"pwd"}, Dir: "/"}, "", map[string]any{"exit_code": 0, "output": "/\n"}},
 		"a small envronment": {probe.CommandConfig{Argv: sh("env | grep -c '^POINTSMAN_TEST' || true")}, "", map[string]any{"exit_code": 0, "output": "0\n"}},
 		"much output": {
-			probe.CommandConfig{Argv: sh("head -c 200000 /dev/zero | tr '\\0' x")}, "",
+			probe.CommandConfig{Argv: sh("head -c 200000 /dev/zero | tr '\\0' x")},
+			"",
 			map[string]any{"exit_code": 0, "output": strings.Repeat("x", 64<<10), "truncated": true},
 		},
 		"not text": {probe.CommandConfig{Argv: []string{"printf", "a\\377b"}}, "", map[string]any{"exit_code": 0, "output": "a\uFFFDb"}},
@@ -333,7 +335,7 @@ func TestCommand(t *testing.T) {
 
 func TestMain(m *testing.M) {
 	_ = os.Setenv("POINTSMAN_TEST_CANARY", "1") // commands must not see it
-	os.Exit(m.Run())
+	goleak.VerifyTestMain(m)
 }
 
 func TestCommandThatIsMissing(t *testing.T) {

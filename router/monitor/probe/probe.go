@@ -310,7 +310,7 @@ func (w *watch) event(c change, was, next *record, res Result, at time.Time, too
 	}
 	return rules.NewEvent(rules.Attributes{
 		ID: w.cell.EventID(w.cfg.Source, kind), Source: "pointsman:/probes/" + w.cfg.Source, Type: kind,
-		Subject: cut(w.target.Name, maxSubject), Time: at.UTC().Format(time.RFC3339Nano), DataContentType: "application/json",
+		Subject: cut(memory.Text(w.target.Name), maxSubject), Time: at.UTC().Format(time.RFC3339Nano), DataContentType: "application/json",
 	}, text, rules.Limits{})
 }
 
