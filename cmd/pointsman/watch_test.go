@@ -70,6 +70,17 @@ func TestNetlinkSource(t *testing.T) {
 	ip("link", "add", "v0", "type", "veth", "peer", "name", "v1")
 	ip("link", "set", "v0", "up")
 	ip("link", "set", "v1", "up")
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(30 * time.Second); ; <-tick.C { // the kernel takes its time
+		out, err := exec.CommandContext(t.Context(), "ip", "-br", "link", "show", "dev", "v0").CombinedOutput()
+		if err == nil && strings.Contains(string(out), " UP ") {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("v0 has no carrier: %v %s", err, out)
+		}
+	}
 	s := newSite(t, routerConfig+"sources:\n  - {name: network, type: netlink, watch: [link], interfaces: [v0]}\n",
 		`rules: [{name: r, when: 'event.type startsWith "net."', do: [{action: work, with: {args: ["${{ event.type }}", "${{ event.data.interface }}"]}}]}]`,
 		"echo \"$@\" >> ran\n")

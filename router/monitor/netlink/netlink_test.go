@@ -65,6 +65,25 @@ func ip(t *testing.T, commands ...string) {
 	}
 }
 
+// carried waits until interfaces have their carrier, which the kernel finds out
+// in its own time.
+func carried(t *testing.T, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		tick := time.NewTicker(10 * time.Millisecond)
+		defer tick.Stop()
+		for end := time.Now().Add(30 * time.Second); ; <-tick.C {
+			out, err := exec.CommandContext(t.Context(), "ip", "-br", "link", "show", "dev", name).CombinedOutput()
+			if err == nil && strings.Contains(string(out), " UP ") {
+				break
+			}
+			if time.Now().After(end) {
+				t.Fatalf("%s has no carrier: %v %s", name, err, out)
+			}
+		}
+	}
+}
+
 // bench is a source that runs on a store.
 type bench struct {
 	*memorytest.Store
@@ -173,6 +192,7 @@ func TestLinks(t *testing.T) {
 		return
 	}
 	ip(t, "link add v0 type veth peer name v1", "link set v0 up", "link set v1 up")
+	carried(t, "v0", "v1")
 	b := newBench(t, func(c *netlink.Config) { c.Watch = []string{netlink.Link} })
 	b.start()
 	ip(t, "link set v1 down")
@@ -236,6 +256,7 @@ func TestRoutes(t *testing.T) {
 		return
 	}
 	ip(t, "link add v0 type veth peer name v1", "link set v0 up", "link set v1 up", "address add 192.0.2.1/24 dev v0", "address add 2001:db8::1/64 dev v0 nodad")
+	carried(t, "v0", "v1")
 	b := newBench(t, func(c *netlink.Config) { c.Watch = []string{netlink.Route} })
 	b.start()
 	b.seen = len(b.Events()) // routes of the interfaces may still have come
@@ -281,6 +302,7 @@ func TestNeighbours(t *testing.T) {
 	}
 	ip(t, "link add v0 type veth peer name v1", "link set v0 up", "link set v1 up", "address add 192.0.2.1/24 dev v0",
 		"neigh add 192.0.2.7 lladdr 02:00:00:00:00:07 dev v0 nud reachable")
+	carried(t, "v0", "v1")
 	b := newBench(t, func(c *netlink.Config) { c.Watch = []string{netlink.Neighbour} })
 	b.start()
 	ip(t, "neigh add 192.0.2.8 lladdr 02:00:00:00:00:08 dev v0 nud reachable", // a new one is a baseline
