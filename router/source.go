@@ -10,9 +10,9 @@ import (
 	"github.com/pointsman/pointsman/rules"
 )
 
-// ErrStale: another router, or an earlier Run, has written the state since it
-// was read. Nothing was written; the source reads its state again and decides
-// anew.
+// ErrStale tells that another router, or an earlier Run, has written the state
+// since it was read. Nothing was written; the source reads its state again and
+// decides anew.
 var ErrStale = errors.New("the state was written by another since it was read")
 
 // AcceptFunc takes one event of a source, and with it what the source must
@@ -25,7 +25,8 @@ var ErrStale = errors.New("the state was written by another since it was read")
 // neither, and the same call may be made again.
 //
 // A Version of 0 in state is replaced, in place, by a new one: what the next
-// write of the key says it has Read. AcceptFunc is safe for concurrent use.
+// write of the key says it has Read. Its Data must not be changed afterwards.
+// AcceptFunc is safe for concurrent use.
 type AcceptFunc func(ctx context.Context, ev *rules.Event, state *store.StateWrite) (Result, error)
 
 // StateReader reads what a source remembered. A key without state has Version 0.

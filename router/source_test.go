@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -53,7 +54,8 @@ func TestSourceState(t *testing.T) {
 		if err != nil || res.Duplicate || res.UID == "" {
 			t.Fatalf("with an event: %+v, %v", res, err)
 		}
-		b.is("e1", store.Ready, 0)
+		synctest.Wait()
+		b.is("e1", store.Done, 1)
 		// Stale, with an event and without one: nothing is written.
 		for _, ev := range []*rules.Event{nil, event(t, "e2", "sw2")} {
 			if _, _, err := a.put(ev, first.Version, "late"); !errors.Is(err, ErrStale) {

@@ -81,7 +81,7 @@ func TestNoSecretComesOut(t *testing.T) {
 	sent := sendCanaries(l, &out)
 	l.until("every delivery is dead", func() bool { return len(l.deliveries("dead")) == 2*sent })
 	for _, path := range []string{
-		"/readyz", "/metrics", "/api/v1/status", "/api/v1/events", "/api/v1/deliveries", "/api/v1/actions",
+		"/readyz", "/metrics", "/api/v1/status", "/api/v1/events", "/api/v1/deliveries", "/api/v1/actions", "/api/v1/sources", "/api/v1/schedules",
 		"/api/v1/plugins", "/api/v1/plugins/http", "/api/v1/plugins/exec", "/api/v1/nothing",
 	} {
 		_, body := l.get(path)

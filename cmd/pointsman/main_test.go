@@ -52,8 +52,11 @@ func (f inFolder) Run() int {
 	return f.M.Run()
 }
 
+func ptr[T any](v T) *T { return &v }
+
 // fleet has events and deliveries, some with what a terminal must not get.
 func fleet() *admintest.Fake {
+	cet := time.FixedZone("CET", 3600)
 	e1 := admintest.Event(1, "netbox", "sw1", "one")
 	e2 := admintest.Event(2, "events", "sw1", "one")
 	e3 := admintest.Event(3, "events", "sw2", "esc\x1b[31m\u009b\u202e")
@@ -74,6 +77,18 @@ func fleet() *admintest.Fake {
 		ActionList: []router.ActionStatus{
 			{Name: "pager", Plugin: "http", State: "idle", Concurrency: 2},
 			{Name: "port", Plugin: "exec", Version: "1.0.0", State: "broken", Concurrency: 4, LastError: "exits at once"},
+		},
+		SourceList: []router.SourceStatus{
+			{Name: "events", Type: "events", State: router.SourceOK, LastEvent: ptr(admintest.Time(3)), Accepted: 3, Duplicate: 1, Conflict: 2},
+			{Name: "core", Type: "probe", State: router.SourceBroken, Reason: "no such\x1b host", Restarts: 4},
+			{Name: "netbox", Type: "webhook", State: router.SourceOK, Rejected: 7},
+		},
+		ScheduleList: []router.ScheduleStatus{
+			{
+				Name: "nightly", When: "cron 30 2 * * *", Timezone: "Europe/Berlin", Jitter: "0s", CatchUp: "none",
+				Last: ptr(admintest.Time(1).In(cet)), Next: []time.Time{admintest.Time(2).In(cet), admintest.Time(3).In(cet)},
+			},
+			{Name: "past", When: "at 2 instants", Timezone: "UTC", Jitter: "0s", CatchUp: "last", Next: []time.Time{}},
 		},
 		PluginList: []router.PluginStatus{{
 			Name: "exec", Version: "1.0.0", Summary: "Runs a command.", Idempotency: "none",

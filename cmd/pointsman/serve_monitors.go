@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -110,10 +111,11 @@ func (s *server) Schedules(ctx context.Context) ([]router.ScheduleStatus, error)
 		st := scheduleStatus(&src, made)
 		_, state := s.router.Feed(router.Origin{Source: src.Name})
 		last, err := made.Last(ctx, state)
-		if err != nil {
+		switch {
+		case errors.Is(err, router.ErrUnavailable):
 			return nil, err
-		}
-		if !last.IsZero() {
+		case err != nil: // unreadable; the source itself reports it
+		case !last.IsZero():
 			st.Last = &last
 		}
 		out = append(out, st)

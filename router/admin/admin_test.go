@@ -556,3 +556,32 @@ func FuzzParseTime(f *testing.F) {
 		}
 	})
 }
+
+func TestSourcesAndSchedules(t *testing.T) {
+	t.Parallel()
+	f := sample()
+	last := admintest.Time(1)
+	f.SourceList = []router.SourceStatus{{Name: "nightly", Type: "schedule", State: router.SourceBroken, Reason: "away", LastEvent: &last}}
+	f.ScheduleList = []router.ScheduleStatus{{Name: "nightly", Last: &last, Next: []time.Time{admintest.Time(2)}}}
+	s := serve(t, f, nil)
+	if diff := cmp.Diff(f.SourceList, decodeAs[admin.Sources](t, s, request{path: "/api/v1/sources"}).Sources); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
+	}
+	if l := decodeAs[admin.ScheduleList](t, s, request{path: "/api/v1/schedules"}).Schedules; len(l) != 1 || !l[0].Last.Equal(last) {
+		t.Errorf("%+v", l)
+	}
+	for path, want := range map[string]int{
+		"/api/v1/schedules/nightly/run": 202, "/api/v1/schedules/nobody/run": 404, "/api/v1/schedules/nightly": 404,
+	} {
+		if resp, body := call(t, s, request{method: "POST", path: path}); resp.StatusCode != want {
+			t.Errorf("%s: %d %s", path, resp.StatusCode, body)
+		}
+	}
+	if resp, _ := call(t, s, request{path: "/api/v1/schedules/nightly/run"}); resp.StatusCode != 405 || resp.Header.Get("Allow") != "POST" {
+		t.Errorf("GET of run: %d", resp.StatusCode)
+	}
+	f.Err = fmt.Errorf("%w: dial", router.ErrUnavailable)
+	if resp, _ := call(t, s, request{method: "POST", path: "/api/v1/schedules/nightly/run"}); resp.StatusCode != 503 {
+		t.Errorf("with the store away: %d", resp.StatusCode)
+	}
+}

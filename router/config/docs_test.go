@@ -12,7 +12,7 @@ import (
 // TestDocs loads every YAML block of the pages on the configuration.
 func TestDocs(t *testing.T) {
 	t.Parallel()
-	for name, least := range map[string]int{"configuration.md": 5, "webhooks.md": 2} {
+	for name, least := range map[string]int{"configuration.md": 5, "webhooks.md": 2, "sources/schedule.md": 1} {
 		testDoc(t, filepath.Join("../../docs", name), least)
 	}
 }
@@ -31,6 +31,9 @@ func testDoc(t *testing.T, file string, least int) {
 	}
 	for _, block := range blocks {
 		text, _, _ := strings.Cut(block, "```")
+		if strings.HasPrefix(text, "# rules/") {
+			continue
+		}
 		path := write(t, text)
 		dir := filepath.Join(filepath.Dir(path), "secrets")
 		if err := os.Mkdir(dir, 0o700); err != nil {

@@ -63,8 +63,11 @@ type Supervisor struct {
 	log          *slog.Logger
 	up, restarts *prometheus.Desc
 
-	mu      sync.Mutex
-	runs    map[string]*run
+	mu   sync.Mutex
+	runs map[string]*run
+	// last has what was launched last under a name: its successor waits for it,
+	// also when the name was gone between.
+	last    map[string]*run
 	started bool
 	stopped bool
 	wg      sync.WaitGroup
@@ -85,7 +88,7 @@ type run struct {
 // New returns a supervisor of nothing; log takes what becomes of the sources.
 func New(log *slog.Logger) *Supervisor {
 	return &Supervisor{
-		log: log, runs: make(map[string]*run),
+		log: log, runs: make(map[string]*run), last: make(map[string]*run),
 		up: prometheus.NewDesc("pointsman_source_up",
 			"1 while a source that runs within the router does.", []string{"source"}, nil),
 		restarts: prometheus.NewDesc("pointsman_source_restarts_total",
@@ -123,11 +126,7 @@ func (s *Supervisor) Replace(specs []Spec) {
 			next[spec.Name] = old
 			continue
 		}
-		r := &run{Spec: spec, log: s.log.With("source", spec.Name), done: make(chan struct{})}
-		if old != nil && s.started {
-			r.before = old.done
-		}
-		next[spec.Name] = r
+		next[spec.Name] = &run{Spec: spec, log: s.log.With("source", spec.Name), done: make(chan struct{})}
 	}
 	for name, old := range s.runs {
 		if next[name] != old && s.started {
@@ -146,6 +145,10 @@ func (s *Supervisor) Replace(specs []Spec) {
 func (s *Supervisor) launch(r *run) {
 	ctx, cancel := context.WithCancel(context.Background())
 	r.cancel = cancel
+	if before := s.last[r.Name]; before != nil {
+		r.before = before.done
+	}
+	s.last[r.Name] = r
 	s.wg.Go(func() {
 		defer close(r.done)
 		defer cancel()
@@ -277,10 +280,13 @@ func (s *Supervisor) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (s *Supervisor) Collect(ch chan<- prometheus.Metric) {
+	s.mu.Lock()
+	running := s.started && !s.stopped
+	s.mu.Unlock()
 	for name, st := range s.Status() {
-		up := 1.0
-		if st.Broken {
-			up = 0
+		up := 0.0
+		if running && !st.Broken {
+			up = 1
 		}
 		ch <- prometheus.MustNewConstMetric(s.up, prometheus.GaugeValue, up, name)
 		ch <- prometheus.MustNewConstMetric(s.restarts, prometheus.CounterValue, float64(st.Restarts), name)

@@ -156,6 +156,19 @@ func TestReplace(t *testing.T) {
 		if diff := cmp.Diff([]int32{1, 0, 0, 1, 1, 0}, got); diff != "" {
 			t.Fatalf("at the end (-want +got):\n%s", diff)
 		}
+		// Gone and back before it has ended: still one at a time.
+		slow := &source{run: changed.run}
+		s.Replace([]monitor.Spec{spec("slow", "1", slow)})
+		pass(time.Second)
+		again := &source{run: watching}
+		s.Replace(nil)
+		s.Replace([]monitor.Spec{spec("slow", "1", again)})
+		if pass(time.Second); slow.active.Load() != 1 || again.starts.Load() != 0 {
+			t.Fatalf("%d and %d at once", slow.active.Load(), again.starts.Load())
+		}
+		if pass(10 * time.Second); slow.active.Load() != 0 || again.active.Load() != 1 {
+			t.Fatalf("at the end %d and %d", slow.active.Load(), again.active.Load())
+		}
 		if _, ok := s.Status()["gone"]; ok {
 			t.Fatal("a removed source has a status")
 		}

@@ -210,7 +210,7 @@ func FuzzCron(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		after := time.Unix(unix%(4e9), 0).In(loc)
+		after := time.Unix(unix%4e9, 0).In(loc)
 		tick, ok := c.Next(after, loc)
 		if !ok {
 			t.Fatalf("%q is never due after %v", expr, after)

@@ -266,9 +266,6 @@ func (s *Source) fire(ctx context.Context, accept router.AcceptFunc, t tick, rea
 	if err != nil {
 		return 0, err
 	}
-	if t.missed > 0 {
-		s.Log.Warn("ticks were missed", "source", s.Name, "missed", t.missed, "catch_up", s.Schedule.CatchUp, "next", t.nominal)
-	}
 	err = s.retry(ctx, "tick", func() error {
 		ev, err := s.event(t, max(0, s.Now().Sub(t.due)))
 		if err != nil {
@@ -280,6 +277,9 @@ func (s *Source) fire(ctx context.Context, accept router.AcceptFunc, t tick, rea
 		}
 		return err
 	})
+	if err == nil && t.missed > 0 {
+		s.Log.Warn("ticks were missed", "source", s.Name, "missed", t.missed, "catch_up", s.Schedule.CatchUp, "next", t.nominal)
+	}
 	return w.Version, err
 }
 
@@ -326,12 +326,13 @@ func (s *Source) make(id string, d data) (*rules.Event, error) {
 // Next lists the next n ticks, in the schedule's zone.
 func (s *Source) Next(n int) []time.Time {
 	out := make([]time.Time, 0, n)
-	at, ok := s.Now(), true
-	for range n {
-		if at, ok = s.table.Next(at); !ok {
+	for at := s.Now(); len(out) < n; {
+		next, ok := s.table.Next(at)
+		if !ok {
 			break
 		}
-		out = append(out, at)
+		out = append(out, next)
+		at = next
 	}
 	return out
 }

@@ -24,7 +24,7 @@ package redis
 //	h:ID        list: its attempts, oldest first
 //	i:SEGMENT   string: the hashes of the ids of 1024 events, 4 bytes each
 //	m:HASH      string: the mark of an identity; ends by its TTL
-//	s:KEY       string: a state; ends by its TTL
+//	s:KEY       string: a state; ends by its TTL, or is its source's and stays
 //	op:ID       string: the result of an operation; ends after a minute
 //	wake        channel: something may have become due
 type keys struct{ prefix string }

@@ -292,6 +292,14 @@ func TestCutReplies(t *testing.T) {
 		action := fmt.Sprint("a", bytes)
 		x := txn(action, action)
 		cut(func() error { _, err := db.Commit(t.Context(), x); return err })
+		alone := store.Txn{States: []store.StateWrite{{State: store.State{Key: "s" + action, Version: 7, Data: []byte("x")}}}}
+		cut(func() error {
+			got, err := db.Commit(t.Context(), alone)
+			if err == nil && got[0].Status != store.StatusNew {
+				t.Errorf("cut after %d bytes: states alone answered %v", bytes, got[0].Status)
+			}
+			return err
+		})
 		var l []store.Lease
 		cut(func() (err error) {
 			l, _, err = db.Claim(t.Context(), store.OpID(action), []store.Want{{Action: action, N: 9}}, ttl)
