@@ -2,9 +2,11 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -60,5 +62,64 @@ func TestProbeSource(t *testing.T) {
 	}
 	if text := r.said() + s.read("pointsman-data/pointsman.db") + s.read("pointsman-data/pointsman.db-wal"); strings.Contains(text, "canary") {
 		t.Error("the query of the URL is logged or stored")
+	}
+}
+
+// Two routers on one Redis make the same checks, and each change is one event,
+// also when the one that told the last is killed.
+func TestProbeOfTwoRouters(t *testing.T) {
+	t.Parallel()
+	url := redisServer(t)
+	var broken atomic.Bool
+	var mu sync.Mutex
+	seen := map[string]int{} // checks since the last change, by router
+	target := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if broken.Load() {
+			w.WriteHeader(http.StatusBadGateway)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		seen[r.Header.Get("X-Router")]++
+	}))
+	t.Cleanup(target.Close)
+	serve := func(name string) *served {
+		return newSite(t, fmt.Sprintf(sharedConfig, url, t.TempDir())+"sources:\n  - {name: api, type: probe, http: {url: '"+target.URL+
+			"', headers: {X-Router: "+name+"}}, interval: 1s, down_after: 2, up_after: 2}\n", routerRules, succeeds).serve()
+	}
+	one, two := serve("one"), serve("two")
+	settle := func(r *served, to bool, routers ...string) {
+		t.Helper()
+		broken.Store(to)
+		mu.Lock()
+		clear(seen)
+		mu.Unlock()
+		r.until("checks after a change", func() bool {
+			mu.Lock()
+			defer mu.Unlock()
+			for _, name := range routers {
+				if seen[name] < 6 {
+					return false
+				}
+			}
+			return true
+		})
+	}
+	settle(one, false, "one", "two")
+	settle(one, true, "one", "two")
+	settle(one, false, "one", "two")
+	settle(one, true, "one", "two")
+	one.signal(syscall.SIGKILL)
+	one.ended(20 * time.Second)
+	settle(two, false, "two")
+	var page struct {
+		Events []struct{ Event struct{ Type string } }
+	}
+	two.get("/api/v1/events", &page)
+	var got []string
+	for _, e := range page.Events {
+		got = append(got, strings.TrimPrefix(e.Event.Type, "pointsman.probe."))
+	}
+	if want := "up down up down"; strings.Join(got, " ") != want {
+		t.Fatalf("%v, want %s", got, want)
 	}
 }
