@@ -305,12 +305,14 @@ func (t *probeReader) headers(n *strictyaml.Node) map[string]Secret {
 		}
 		if secretHeader.MatchString(e.Name) {
 			out[e.Name] = t.secret(e.Value, 1)
+			t.mark(e.Value, out[e.Name].Reveal())
 			continue
 		}
 		text, ok := t.maybe(e.Value)
 		if ok && strings.ContainsAny(text, "\r\n\x00") {
 			e.Value.Errorf("a header has one line")
 		}
+		t.mark(e.Value, text)
 		out[e.Name] = Secret{text}
 	}
 	return out

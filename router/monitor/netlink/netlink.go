@@ -383,10 +383,11 @@ func (w *watch) put(ctx context.Context, t thing) error {
 		return nil
 	}
 	old := set.Value(t.key)
-	if old == "" && !t.gone && set.Len() >= w.cfg.Limit {
+	next := t.next(old)
+	if old == "" && next != "" && set.Len() >= w.cfg.Limit {
 		return fmt.Errorf("things of kind %s are more than limit: %d", t.kind, w.cfg.Limit)
 	}
-	return set.Put(ctx, w.cfg.Source, t.key, t.next(old), func(id, old string) (*rules.Event, error) {
+	return set.Put(ctx, w.cfg.Source, t.key, next, func(id, old string) (*rules.Event, error) {
 		kind, subject, data := t.tell(old)
 		if kind == "" {
 			return nil, nil

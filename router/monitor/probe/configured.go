@@ -76,7 +76,7 @@ func configuredHTTP(c *config.ProbeHTTP, fill func(string) string) (Check, error
 		Follow: c.Follow, TLS: trust(c.Trust, fill), Header: make(map[string]string, len(c.Headers)),
 	}
 	for name, value := range c.Headers {
-		h.Header[name] = value.Reveal()
+		h.Header[name] = fill(value.Reveal())
 	}
 	return HTTP(h)
 }

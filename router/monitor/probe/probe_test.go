@@ -342,6 +342,20 @@ func TestTimeout(t *testing.T) {
 	})
 }
 
+// A check that panics does not end the router.
+func TestPanic(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &memorytest.Store{}
+		cfg := probe.Config{Source: "core", Kind: "tcp", Interval: time.Second, Timeout: time.Second, Targets: []probe.Target{
+			{Name: "sw1:22", Check: func(context.Context) probe.Result { panic("oh") }},
+		}}
+		if err := probe.New(cfg).Run(t.Context(), s.Accept, s); err == nil || !strings.Contains(err.Error(), "target sw1:22: panic: oh") {
+			t.Fatal(err)
+		}
+	})
+}
+
 // What fails on this side says nothing of the target.
 func TestLocalError(t *testing.T) {
 	t.Parallel()

@@ -115,6 +115,17 @@ func (s *Store) Events() []Event {
 	return append([]Event(nil), s.events...)
 }
 
+// States are what is remembered, by key.
+func (s *Store) States() map[string][]byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make(map[string][]byte, len(s.states))
+	for key, state := range s.states {
+		out[key] = state.Data
+	}
+	return out
+}
+
 // Writes counts the states written so far.
 func (s *Store) Writes() int {
 	s.mu.Lock()
