@@ -26,6 +26,7 @@ import (
 	"github.com/pointsman/pointsman/router/config"
 	"github.com/pointsman/pointsman/router/ingest"
 	"github.com/pointsman/pointsman/router/monitor"
+	"github.com/pointsman/pointsman/router/monitor/probe"
 	"github.com/pointsman/pointsman/router/monitor/snmptrap"
 	"github.com/pointsman/pointsman/router/monitor/syslog"
 	"github.com/pointsman/pointsman/router/store"
@@ -71,7 +72,9 @@ type server struct {
 	monitors   *monitor.Supervisor
 	trapCounts *snmptrap.Counts
 	syslog     *syslog.Metrics
-	started    time.Time
+	// probes bounds the checks of all probes at once.
+	probes  chan struct{}
+	started time.Time
 
 	mu        sync.Mutex // guards what a reload changes
 	loaded    *loaded
@@ -134,6 +137,7 @@ func (s *server) run(ctx context.Context) error {
 	reg := prometheus.NewRegistry()
 	s.metrics, s.monitors = router.NewMetrics(reg), monitor.New(s.log)
 	s.trapCounts = snmptrap.NewCounts(reg)
+	s.probes = make(chan struct{}, probe.MaxConcurrent)
 	s.register(reg)
 	s.router, err = router.New(router.Config{
 		Store: s.store, Runner: s.host, Setup: setup, Instance: s.data.instance, Log: s.log, Metrics: s.metrics,

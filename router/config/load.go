@@ -272,6 +272,9 @@ func sourceTypes() []sourceType {
 		{name: TypeSchedule, monitor: true, dedup: 24 * time.Hour, keys: scheduleKeys(), read: (*reader).schedule},
 		{name: TypeSNMPTrap, monitor: true, dedup: 24 * time.Hour, keys: snmpTrapKeys(), read: (*reader).snmpTrap},
 		{name: TypeSyslog, monitor: true, dedup: syslogDedup, keys: syslogKeys(), read: (*reader).syslog},
+		{name: TypeProbe, monitor: true, dedup: 24 * time.Hour, keys: probeKeys(), read: (*reader).probe},
+		{name: TypeNetlink, monitor: true, dedup: 24 * time.Hour, keys: netlinkKeys(), read: (*reader).netlink},
+		{name: TypeFile, monitor: true, dedup: 24 * time.Hour, keys: fileKeys(), read: (*reader).file},
 	}
 }
 
