@@ -22,6 +22,7 @@ check() {
 	need snmptrapd "the tests that compare with snmptrapd" command -v snmptrapd
 	need prometheus-alertmanager "the test with a real Alertmanager" command -v prometheus-alertmanager
 	need python3-grpcio "the test of a plugin in Python" has_grpcio
+	need iproute2 "the tests of netlink sources" command -v ip
 	need strace "the tests that count syncs" command -v strace
 }
 

@@ -26,7 +26,9 @@ import (
 	"github.com/pointsman/pointsman/router/config"
 	"github.com/pointsman/pointsman/router/ingest"
 	"github.com/pointsman/pointsman/router/monitor"
+	"github.com/pointsman/pointsman/router/monitor/probe"
 	"github.com/pointsman/pointsman/router/monitor/snmptrap"
+	"github.com/pointsman/pointsman/router/monitor/syslog"
 	"github.com/pointsman/pointsman/router/store"
 )
 
@@ -69,7 +71,10 @@ type server struct {
 	// monitors are the sources that run within the router.
 	monitors   *monitor.Supervisor
 	trapCounts *snmptrap.Counts
-	started    time.Time
+	syslog     *syslog.Metrics
+	// probes bounds the checks of all probes at once.
+	probes  chan struct{}
+	started time.Time
 
 	mu        sync.Mutex // guards what a reload changes
 	loaded    *loaded
@@ -132,6 +137,7 @@ func (s *server) run(ctx context.Context) error {
 	reg := prometheus.NewRegistry()
 	s.metrics, s.monitors = router.NewMetrics(reg), monitor.New(s.log)
 	s.trapCounts = snmptrap.NewCounts(reg)
+	s.probes = make(chan struct{}, probe.MaxConcurrent)
 	s.register(reg)
 	s.router, err = router.New(router.Config{
 		Store: s.store, Runner: s.host, Setup: setup, Instance: s.data.instance, Log: s.log, Metrics: s.metrics,
@@ -414,6 +420,7 @@ func (s *server) register(reg *prometheus.Registry) {
 		newPluginMetrics(s.host, s.Actions),
 		s.monitors,
 	)
+	s.syslog = syslog.NewMetrics(reg)
 	v := buildVersion()
 	router.RegisterBuildInfo(reg, v.Version, v.Commit)
 }

@@ -5,11 +5,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/pointsman/pointsman/router"
 	"github.com/pointsman/pointsman/router/config"
 	"github.com/pointsman/pointsman/router/monitor"
+	"github.com/pointsman/pointsman/router/monitor/file"
+	"github.com/pointsman/pointsman/router/monitor/netlink"
+	"github.com/pointsman/pointsman/router/monitor/probe"
 	"github.com/pointsman/pointsman/router/monitor/schedule"
 	"github.com/pointsman/pointsman/router/monitor/snmptrap"
 	"github.com/pointsman/pointsman/router/store"
@@ -28,6 +32,30 @@ func (s *server) newMonitor(src *config.Source) (router.Source, error) {
 		return schedule.New(schedule.Config{Name: src.Name, Schedule: src.Schedule, Log: s.log})
 	case config.TypeSNMPTrap:
 		return snmptrap.New(s.cfg.Name, src.Name, src.SNMPTrap, s.trapCounts, s.log)
+	case config.TypeSyslog:
+		return s.newSyslog(src.Name, src.Syslog)
+	case config.TypeProbe:
+		return probe.Configured(src.Name, src.Probe, s.probes)
+	case config.TypeNetlink:
+		host, err := os.Hostname()
+		if err != nil {
+			return nil, fmt.Errorf("the name of this host: %w", err)
+		}
+		c := src.Netlink
+		return netlink.New(netlink.Config{
+			Source: src.Name, Host: host, Watch: c.Watch, Interfaces: c.Interfaces, Except: c.Except,
+			Limit: c.Limit, Buffer: int(c.Buffer),
+		}), nil
+	case config.TypeFile:
+		host, err := os.Hostname()
+		if err != nil {
+			return nil, fmt.Errorf("the name of this host: %w", err)
+		}
+		c := src.File
+		return file.New(file.Config{
+			Source: src.Name, Host: host, Path: c.Path, Recursive: c.Recursive, Match: c.Match, Except: c.Except,
+			SHA256: c.SHA256, Settle: c.Settle, Limit: c.Limit,
+		}), nil
 	}
 	return nil, fmt.Errorf("sources of type %s cannot be run", src.Type)
 }

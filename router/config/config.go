@@ -160,6 +160,14 @@ type Source struct {
 	Schedule *Schedule
 	// SNMPTrap is set for sources of type TypeSNMPTrap alone.
 	SNMPTrap *SNMPTrap
+	// Syslog is set for sources of type TypeSyslog alone.
+	Syslog *Syslog
+	// Probe is set for sources of type TypeProbe alone.
+	Probe *Probe
+	// Netlink is set for sources of type TypeNetlink alone.
+	Netlink *Netlink
+	// File is set for sources of type TypeFile alone.
+	File *File
 }
 
 // Monitor tells whether the source runs within the router, of whatever type it

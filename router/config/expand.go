@@ -21,6 +21,8 @@ const maxSecretFile = 1 << 20
 type reader struct {
 	dir string
 	opt Options
+	// insecure: sources without authentication may be open to other hosts.
+	insecure bool
 }
 
 // expand returns a text with its references replaced. literal: it had none.

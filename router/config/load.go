@@ -83,6 +83,7 @@ func (r *reader) config(root *strictyaml.Node) *Config {
 	r.name(m.Key("name"), &c.Name)
 	r.listen(m.Key("listen"), &c.Listen)
 	c.Insecure, _ = m.Key("insecure").Bool()
+	r.insecure = c.Insecure
 	c.Admin = r.admin(m.Key("admin"))
 	if dir, ok := r.maybe(m.Key("data_dir")); ok {
 		c.DataDir = r.path(dir)
@@ -270,6 +271,10 @@ func sourceTypes() []sourceType {
 		},
 		{name: TypeSchedule, monitor: true, dedup: 24 * time.Hour, keys: scheduleKeys(), read: (*reader).schedule},
 		{name: TypeSNMPTrap, monitor: true, dedup: 24 * time.Hour, keys: snmpTrapKeys(), read: (*reader).snmpTrap},
+		{name: TypeSyslog, monitor: true, dedup: syslogDedup, keys: syslogKeys(), read: (*reader).syslog},
+		{name: TypeProbe, monitor: true, dedup: 24 * time.Hour, keys: probeKeys(), read: (*reader).probe},
+		{name: TypeNetlink, monitor: true, dedup: 24 * time.Hour, keys: netlinkKeys(), read: (*reader).netlink},
+		{name: TypeFile, monitor: true, dedup: 24 * time.Hour, keys: fileKeys(), read: (*reader).file},
 	}
 }
 

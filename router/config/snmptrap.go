@@ -185,25 +185,3 @@ func (r *reader) oidFile(n *strictyaml.Node, path string, to map[string]string) 
 		n.Errorf("the table has %d names (at most %d)", len(to), maxNames)
 	}
 }
-
-// networks reads a list of networks and addresses.
-func (r *reader) networks(n *strictyaml.Node) []netip.Prefix {
-	items, _ := n.List()
-	var out []netip.Prefix
-	for _, item := range items {
-		text, ok := r.maybe(item)
-		if !ok {
-			continue
-		}
-		p, err := netip.ParsePrefix(text)
-		if a, addrErr := netip.ParseAddr(text); addrErr == nil {
-			p, err = netip.PrefixFrom(a.Unmap(), a.Unmap().BitLen()), nil
-		}
-		if err != nil {
-			item.Errorf("%q is no network and no address (write 192.0.2.0/24 or 192.0.2.7)", text)
-			continue
-		}
-		out = append(out, p.Masked())
-	}
-	return out
-}
