@@ -29,6 +29,7 @@ type example struct {
 	t      *testing.T
 	source string // the folder in the repository
 	dir    string // the copy
+	work   string // the folder in it in which commands are run
 	bin    string // a folder with a command named pointsman
 	ports  *strings.Replacer
 	live   *live // nil before "pointsman serve &"
@@ -69,6 +70,14 @@ func newExample(t *testing.T, folder string) *example {
 		t.Fatal(err)
 	}
 	x := &example{t: t, source: folder, dir: t.TempDir(), bin: t.TempDir()}
+	x.work = x.dir
+	if _, err := os.Stat(filepath.Join(folder, "router")); err == nil { // it has several configurations
+		x.work = filepath.Join(x.dir, "router")
+	}
+	// snmptrap tells when it makes this one.
+	if err := os.Mkdir(filepath.Join(x.bin, "cert_indexes"), 0o700); err != nil {
+		t.Fatal(err)
+	}
 	script := "#!/bin/sh\nexec " + binary + " \"$@\"\n"
 	if err := os.WriteFile(filepath.Join(x.bin, "pointsman"), []byte(script), 0o700); err != nil {
 		t.Fatal(err)
@@ -195,26 +204,37 @@ func (x *example) run(command, want string) string {
 		x.start(background)
 		return want
 	}
+	if command == "kill -HUP %1" {
+		x.reload()
+		return ""
+	}
 	asks := regexp.MustCompile(`^(pointsman (deliveries|events|why|sources|schedules list|backtest)|cat|tail) ?`).MatchString(command)
 	said := x.output(command)
-	for end := time.Now().Add(liveTime); asks && plainly(said) != plainly(want) && time.Now().Before(end); <-time.After(50 * time.Millisecond) {
+	for end := time.Now().Add(liveTime); asks && plain(said) != plain(want) && time.Now().Before(end); <-time.After(50 * time.Millisecond) {
 		next := x.output(command)
-		if *updateExamples && next == said {
+		if *updateExamples && plain(next) == plain(said) {
 			<-time.After(time.Second)
-			if said = x.output(command); said == next {
+			if said = x.output(command); plain(said) == plain(next) {
 				break
 			}
 		}
 		said = next
 	}
-	if plainly(said) == plainly(want) {
+	if plain(said) == plain(want) {
 		return want
 	}
 	if !*updateExamples {
-		x.t.Errorf("%s (-page +real):\n%s", command, gocmp.Diff(plainly(want), plainly(said)))
+		x.t.Errorf("%s (-page +real):\n%s", command, gocmp.Diff(plain(want), plain(said)))
 	}
 	return said
 }
+
+// plain is plainly, and without local times.
+func plain(text string) string {
+	return plainly(localTime.ReplaceAllString(text, "2006-01-02T15:04:05Z"))
+}
+
+var localTime = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d`)
 
 func (x *example) command(command string) *exec.Cmd {
 	command = x.ports.Replace(command)
@@ -222,7 +242,7 @@ func (x *example) command(command string) *exec.Cmd {
 		command = strings.ReplaceAll(command, "http://127.0.0.1:8080", x.live.events)
 	}
 	cmd := exec.CommandContext(x.t.Context(), "bash", "-c", command)
-	cmd.Dir = x.dir
+	cmd.Dir = x.work
 	cmd.Env = append(os.Environ(), "PATH="+x.bin+":"+os.Getenv("PATH"), "MIBS=", "SNMP_PERSISTENT_DIR="+x.bin,
 		"POINTSMAN_URL=", "POINTSMAN_ADMIN_URL=", "POINTSMAN_TOKEN=")
 	if x.live != nil {
@@ -243,7 +263,7 @@ func (x *example) start(command string) {
 		if env != "" {
 			x.t.Fatalf("%s: put what serve needs into files", command)
 		}
-		x.live = startLive(x.t, x.dir)
+		x.live = startLive(x.t, x.work)
 		x.live.until("every source listens", func() bool { return x.listening() })
 		return
 	}
@@ -257,9 +277,18 @@ func (x *example) start(command string) {
 	})
 }
 
+// reload is what SIGHUP to serve is, which is no job of this shell.
+func (x *example) reload() {
+	x.t.Helper()
+	if err := x.live.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		x.t.Fatal(err)
+	}
+	x.live.until("the reload is logged", func() bool { return strings.Contains(x.live.log(), `"reloaded"`) })
+}
+
 // listening is false while a source does not listen yet.
 func (x *example) listening() bool {
-	config, err := os.ReadFile(filepath.Join(x.dir, "pointsman.yaml"))
+	config, err := os.ReadFile(filepath.Join(x.work, "pointsman.yaml"))
 	if err != nil {
 		x.t.Fatal(err)
 	}
@@ -314,6 +343,6 @@ func (x *example) line(id string) string {
 	if n := len(d.History); n > 0 {
 		said = cmp.Or(d.History[n-1].Output, d.History[n-1].Error)
 	}
-	line := fmt.Sprintf("%s %s %s: %s", d.Rule, d.Action, state, plainly(said))
+	line := fmt.Sprintf("%s %s %s: %s", d.Rule, d.Action, state, plain(said))
 	return strings.TrimSuffix(strings.TrimSpace(line), ":") + "\n"
 }
