@@ -26,6 +26,7 @@ const year = 366 * 24 * time.Hour
 
 var (
 	nameForm  = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
+	topicForm = regexp.MustCompile(`^arn:aws(-cn|-us-gov)?:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_.-]{1,256}$`)
 	secretish = regexp.MustCompile(`(?i)secret|token|password|bearer|redis`)
 )
 
@@ -181,7 +182,7 @@ func (r *reader) rules(n *strictyaml.Node, to *[]string) {
 
 func (r *reader) events(n *strictyaml.Node) Events {
 	m := n.Map("auth", "dedup", "origins")
-	e := Events{Auth: r.auth(m.Key("auth"), Auth{}), Dedup: 24 * time.Hour}
+	e := Events{Auth: r.auth(m.Key("auth"), vendor{}), Dedup: 24 * time.Hour}
 	r.duration(m.Key("dedup"), &e.Dedup, 0, year)
 	if items, ok := m.Key("origins").List(); ok {
 		for _, item := range items {
@@ -223,7 +224,9 @@ func (r *reader) limits(n *strictyaml.Node) Limits {
 type sourceType struct {
 	name string
 	// vendor holds the vendor's authentication where the type has one.
-	vendor Auth
+	vendor vendor
+	// adapter: the rest is in the adapter's definition.
+	adapter bool
 	// auth reads the key auth where its forms are others than usual.
 	auth func(r *reader, m *strictyaml.Map) Auth
 	// dedup is the default, leastDedup what it must be at least.
@@ -236,14 +239,21 @@ type sourceType struct {
 // sourceTypes lists the types that sources may have. POST /events is not one:
 // it is always there and configured under events.
 func sourceTypes() []sourceType {
-	return []sourceType{
-		{name: Webhook, dedup: 24 * time.Hour, keys: []string{"event", "each", "body"}, read: (*reader).webhook},
+	types := []sourceType{
+		{name: Webhook, vendor: vendor{open: true}, dedup: defaultDedup, keys: hookKeys(), read: (*reader).webhook},
 		{
-			name: StandardWebhooks, auth: (*reader).standardAuth, dedup: 24 * time.Hour, leastDedup: standardDedup,
-			keys: []string{"event", "each", "body"}, read: (*reader).standardWebhooks,
+			name: StandardWebhooks, auth: (*reader).standardAuth, dedup: defaultDedup, leastDedup: standardDedup,
+			keys: hookKeys(), read: (*reader).standardWebhooks,
 		},
 	}
+	for _, name := range Adapters() {
+		types = append(types, sourceType{name: name, adapter: true})
+	}
+	return types
 }
+
+// defaultDedup is how long sources remember ids unless their type says more.
+const defaultDedup = 24 * time.Hour
 
 func (r *reader) sources(n *strictyaml.Node) []Source {
 	items, _ := n.List()
@@ -264,6 +274,9 @@ func (r *reader) sources(n *strictyaml.Node) []Source {
 			continue
 		}
 		t := types[known]
+		if t.adapter {
+			t = r.adapterType(t.name, item)
+		}
 		m := item.Map(append([]string{"name", "type", "auth", "dedup"}, t.keys...)...)
 		s := Source{Type: t.name, Dedup: t.dedup, Pos: pos(item)}
 		if t.auth != nil {

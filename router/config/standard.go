@@ -33,7 +33,10 @@ func (r *reader) standardAuth(m *strictyaml.Map) Auth {
 			e.Value.Secret()
 		}
 	}
-	h := n.Map("hmac").Required("hmac")
+	return r.standardHMAC(n.Map("hmac").Required("hmac"))
+}
+
+func (r *reader) standardHMAC(h *strictyaml.Node) Auth {
 	a := Auth{Kind: AuthStandardWebhooks}
 	for _, s := range r.secrets(h, h.Map("secret", "secrets")) {
 		keys, problem := standardKeys(s.value.Reveal())

@@ -39,7 +39,9 @@ type Hook struct {
 	// Dedup is how long an id is remembered; 0: not at all.
 	Dedup time.Duration
 	// Body is the size limit in bytes, after decoding; 0: that of the handler.
-	Body       int64
+	Body int64
+	// Text takes JSON that is sent as text/plain, too.
+	Text       bool
 	Translator *rules.Translator
 }
 
@@ -112,7 +114,7 @@ func (h *Handler) translate(w http.ResponseWriter, r *http.Request, hook *Hook) 
 	}
 	media := mediaType(contentType)
 	form := media == "application/x-www-form-urlencoded"
-	isJSON := media == "" || media == "application/json" || strings.HasPrefix(media, "application/") && strings.HasSuffix(media, "+json")
+	isJSON := media == "" || hook.Text && media == "text/plain" || media == "application/json" || strings.HasPrefix(media, "application/") && strings.HasSuffix(media, "+json")
 	if !form && !isJSON {
 		return nil, unsupported("webhooks are taken as application/json or application/x-www-form-urlencoded")
 	}
