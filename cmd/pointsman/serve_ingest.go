@@ -32,7 +32,8 @@ func ingestSources(l *loaded) ingest.Sources {
 	for _, src := range c.Sources {
 		if tr := l.hooks[src.Name]; tr != nil {
 			out.Hooks = append(out.Hooks, ingest.Hook{
-				Name: src.Name, Auth: ingestAuth(src.Auth), Dedup: src.Dedup, Body: src.Body, Text: src.Text, Translator: tr,
+				Name: src.Name, Type: src.Type, Auth: ingestAuth(src.Auth), Dedup: src.Dedup, Body: src.Body,
+				Text: src.Text, Translator: tr,
 			})
 		}
 	}

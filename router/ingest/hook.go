@@ -35,6 +35,8 @@ type Events struct {
 // Hook is a webhook source: POST /hooks/NAME.
 type Hook struct {
 	Name string
+	// Type tells a sender whose requests are taken here; empty: anybody's.
+	Type string
 	Auth Auth
 	// Dedup is how long an id is remembered; 0: not at all.
 	Dedup time.Duration
@@ -132,7 +134,7 @@ func (h *Handler) translate(w http.ResponseWriter, r *http.Request, hook *Hook) 
 	}
 	req := rules.Request{Body: body, Headers: headersOf(r, hook.Auth), Query: queryOf(r), Time: hook.Auth.sentAt(r)}
 	evs, err := hook.Translator.Events(req, rules.Limits{Depth: h.cfg.Depth}, h.cfg.Batch)
-	return evs, h.requestProblem(hook.Name, err)
+	return evs, h.requestProblem(hook, err)
 }
 
 // formBody makes a JSON object of a form: each name with its value as text, a
@@ -188,15 +190,19 @@ func queryOf(r *http.Request) map[string]string {
 
 // requestProblem is nil for a nil error. The answer names the expression; what
 // it says of values is for the operator, who configured it.
-func (h *Handler) requestProblem(source string, err error) *problem {
+func (h *Handler) requestProblem(hook *Hook, err error) *problem {
 	var re *rules.RequestError
 	if !errors.As(err, &re) {
 		return eventProblem(err)
 	}
-	h.cfg.Log.Warn("webhook not translated", "source", source, "error", err)
+	h.cfg.Log.Warn("webhook not translated", "source", hook.Name, "type", hook.Type, "error", err)
+	detail := re.Error()
+	if hook.Type != "" {
+		detail += " (type " + hook.Type + ")"
+	}
 	p := &problem{
 		status: http.StatusUnprocessableEntity, code: "not_translated", attribute: re.Key,
-		detail: re.Error(), index: re.Index, inBatch: re.Index >= 0,
+		detail: detail, index: re.Index, inBatch: re.Index >= 0,
 	}
 	if errors.Is(err, rules.ErrTooManyItems) {
 		p.status, p.code = http.StatusRequestEntityTooLarge, rules.CodeTooMany
