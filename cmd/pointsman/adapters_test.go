@@ -122,12 +122,36 @@ func standardProof(secret, body string) map[string]string {
 	}
 }
 
+func grafanaProof(secret, body string) map[string]string {
+	at := strconv.FormatInt(time.Now().Unix(), 10)
+	return map[string]string{
+		"X-Grafana-Alerting-Timestamp": at,
+		"X-Grafana-Alerting-Signature": hex.EncodeToString(macOf(sha256.New, secret, at+":"+body)),
+	}
+}
+
 const rotated = `["${env:S}", "${env:OLD}"]`
 
 func vendorAuths() []vendorAuth {
 	return []vendorAuth{
 		{"netbox", `{hmac: {secrets: ` + rotated + `}}`, hexProof("X-Hook-Signature", "", sha512.New)},
+		{"nautobot", `{hmac: {secrets: ` + rotated + `}}`, hexProof("X-Hook-Signature", "", sha512.New)},
 		{"alertmanager", `{bearer: ` + rotated + `}`, bearerProof},
+		{"grafana", `{hmac: {secrets: ` + rotated + `}}`, hexProof("X-Grafana-Alerting-Signature", "", sha256.New)},
+		{"grafana", `{hmac: {secrets: ` + rotated + `, timestamp: X-Grafana-Alerting-Timestamp}}`, grafanaProof},
+		{"github", `{hmac: {secrets: ` + rotated + `}}`, hexProof("X-Hub-Signature-256", "sha256=", sha256.New)},
+		{"gitlab", `{token: ` + rotated + `}`, func(secret, _ string) map[string]string {
+			return map[string]string{"X-Gitlab-Token": secret}
+		}},
+		{"gitlab", `{hmac: {secrets: ` + rotated + `}}`, standardProof},
+		{"pagerduty", `{hmac: {secrets: ` + rotated + `}}`, func(secret, body string) map[string]string {
+			// Two signatures while PagerDuty's own secret is replaced.
+			good := hexProof("X-PagerDuty-Signature", "v1=", sha256.New)(secret, body)
+			good["X-PagerDuty-Signature"] = "v1=" + strings.Repeat("0", 64) + "," + good["X-PagerDuty-Signature"]
+			return good
+		}},
+		{"librenms", `{bearer: ` + rotated + `}`, bearerProof},
+		{"terraform-cloud", `{hmac: {secrets: ` + rotated + `}}`, hexProof("X-TFE-Notification-Signature", "", sha512.New)},
 	}
 }
 
