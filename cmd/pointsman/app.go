@@ -65,7 +65,7 @@ func (a *app) root() *cobra.Command {
 	flags.StringVar(&a.url, "url", "", "base `URL` of the router (default: from the environment or the configuration)")
 	root.AddCommand(a.serveCmd(), a.demoCmd(), a.checkCmd(), a.testCmd(), a.pluginCmd(),
 		a.sendCmd(), a.whyCmd(), a.eventsCmd(), a.deliveriesCmd(),
-		a.actionsCmd(), a.pluginsCmd(), a.versionCmd())
+		a.actionsCmd(), a.pluginsCmd(), a.sourcesCmd(), a.versionCmd())
 	return root
 }
 

@@ -306,7 +306,7 @@ func (s *server) listen(metrics *router.Metrics, reg *prometheus.Registry, token
 	public := ingest.NewServer(s.events)
 	private := &http.Server{
 		Handler: admin.New(admin.Config{
-			Router: s, Orders: s.router, Store: s.store, Metrics: reg, Token: token,
+			Router: s, Orders: s.router, Store: s.store, Metrics: reg, Token: token, Captures: s.events.Captures,
 			Listen: s.cfg.Admin.Listen, Version: buildVersion(), Depth: s.cfg.Limits.Depth, Log: s.log,
 		}),
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,

@@ -31,13 +31,17 @@ func ingestSources(l *loaded) ingest.Sources {
 	}}
 	for _, src := range c.Sources {
 		if tr := l.hooks[src.Name]; tr != nil {
-			out.Hooks = append(out.Hooks, ingest.Hook{
-				Name: src.Name, Type: src.Type, Auth: ingestAuth(src.Auth), Dedup: src.Dedup, Body: src.Body,
-				Text: src.Text, Translator: tr,
-			})
+			out.Hooks = append(out.Hooks, ingestHook(src, tr))
 		}
 	}
 	return out
+}
+
+func ingestHook(src config.Source, tr *rules.Translator) ingest.Hook {
+	return ingest.Hook{
+		Name: src.Name, Type: src.Type, Auth: ingestAuth(src.Auth), Dedup: src.Dedup, Body: src.Body,
+		Text: src.Text, Translator: tr,
+	}
 }
 
 // ingestAuth is the one place where secrets of senders leave the configuration.

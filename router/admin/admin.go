@@ -82,6 +82,10 @@ type Config struct {
 	Orders  Orders
 	Store   Reader
 	Metrics prometheus.Gatherer
+	// Captures returns the last requests to a webhook source, newest first;
+	// false when there is no such source. Called concurrently; nil: there are no
+	// such sources.
+	Captures func(source string) ([]router.Capture, bool)
 	// Token is what Authorization: Bearer must carry. With an empty token every
 	// request that needs one is refused.
 	Token string
@@ -147,6 +151,8 @@ func (a *api) routes() http.Handler {
 		"/api/v1/actions":           {"GET": a.listActions},
 		"/api/v1/plugins":           {"GET": a.listPlugins},
 		"/api/v1/plugins/{name...}": {"GET": a.showPlugin},
+
+		"/api/v1/sources/{name}/captures": {"GET": a.captures},
 	} {
 		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) { a.dispatch(m, w, r) })
 	}

@@ -44,6 +44,8 @@ type Config struct {
 	// Rejected is called for each request that is refused, with the source's
 	// name; nil: nobody counts.
 	Rejected func(source string)
+	// Now is the clock of what is shown of requests; default time.Now.
+	Now func() time.Time
 	// Log takes what a client is not told; default: discarded.
 	Log *slog.Logger
 }
@@ -52,6 +54,7 @@ type Config struct {
 type Handler struct {
 	cfg      Config
 	sources  atomic.Pointer[inForce]
+	captures captures
 	stopping atomic.Bool
 }
 
@@ -68,6 +71,9 @@ func New(cfg Config) *Handler {
 	}
 	if cfg.Rejected == nil {
 		cfg.Rejected = func(string) {}
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
