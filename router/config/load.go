@@ -20,6 +20,9 @@ type Options struct {
 	Bundled []string
 	// Env looks up a variable for ${env:NAME}; nil: os.LookupEnv.
 	Env func(name string) (string, bool)
+	// WithoutSecrets lets references to what is not there stand for some text,
+	// for who translates requests and calls nobody.
+	WithoutSecrets bool
 }
 
 const year = 366 * 24 * time.Hour
