@@ -151,6 +151,9 @@ func vendorAuths() []vendorAuth {
 			return good
 		}},
 		{"librenms", `{bearer: ` + rotated + `}`, bearerProof},
+		// How SNS signs is tested where a server of Amazon can be played.
+		{"sns", `{bearer: ` + rotated + `}`, bearerProof},
+		{"eventgrid", `{bearer: ` + rotated + `}`, bearerProof},
 		{"terraform-cloud", `{hmac: {secrets: ` + rotated + `}}`, hexProof("X-TFE-Notification-Signature", "", sha512.New)},
 	}
 }
@@ -178,6 +181,27 @@ func TestAdaptersProveTheSender(t *testing.T) {
 	for _, name := range config.Adapters() {
 		if !tried[name] {
 			t.Errorf("nobody tries how %s proves itself", name)
+		}
+	}
+}
+
+// A source of SNS as it is configured takes nothing that is not signed, and asks
+// nobody for a certificate of a topic that it does not know.
+func TestSNSSourceIsSigned(t *testing.T) {
+	t.Parallel()
+	s := newHookSite(t, "name: hook, type: sns, auth: {sns: {topics: [\"arn:aws:sns:eu-west-1:123456789012:network-alarms\"]}}")
+	text, err := os.ReadFile("../../router/config/adapters/sns/tests/alarm.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var c struct{ Body json.RawMessage }
+	if err := json.Unmarshal(text, &c); err != nil {
+		t.Fatal(err)
+	}
+	body := strings.ReplaceAll(string(c.Body), "network-alarms", "another")
+	for _, headers := range []map[string]string{nil, {"X-Amz-Sns-Message-Type": "Notification"}} {
+		if status, answer := s.post(body, headers); status != http.StatusUnauthorized {
+			t.Errorf("%v: %d %s", headers, status, answer)
 		}
 	}
 }
@@ -212,6 +236,10 @@ func (s *hookSite) proves(v vendorAuth, file string) {
 	for i, secret := range []string{vendorSecret, vendorOld} {
 		status, answer := send(body, v.prove(secret, body))
 		switch {
+		case c.Headers["aeg-event-type"] == "SubscriptionValidation":
+			if status != http.StatusOK || !strings.Contains(answer, `{"validationResponse":`) {
+				t.Errorf("%s: %d %s", file, status, answer)
+			}
 		case c.Problem != "":
 			if status != http.StatusUnprocessableEntity || !strings.Contains(answer, `"code":"not_translated"`) ||
 				!strings.Contains(answer, "(type "+v.adapter+")") {

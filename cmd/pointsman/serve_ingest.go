@@ -40,7 +40,7 @@ func ingestSources(l *loaded) ingest.Sources {
 func ingestHook(src config.Source, tr *rules.Translator) ingest.Hook {
 	return ingest.Hook{
 		Name: src.Name, Type: src.Type, Auth: ingestAuth(src.Auth), Dedup: src.Dedup, Body: src.Body,
-		Text: src.Text, Translator: tr,
+		Text: src.Text, EventGrid: src.Protocol == config.ProtocolEventGrid, Translator: tr,
 	}
 }
 
@@ -60,6 +60,8 @@ func ingestAuth(a config.Auth) ingest.Auth {
 		return ingest.Token(a.Header, a.Token.Reveal(), reveal(a.Secrets)...)
 	case config.AuthStandardWebhooks:
 		return ingest.StandardWebhooks(ingest.StandardWebhooksConfig{Keys: reveal(a.Secrets)})
+	case config.AuthSNS:
+		return ingest.SNS(ingest.SNSConfig{Topics: a.Topics})
 	case config.AuthNone:
 		return ingest.Auth{}
 	}

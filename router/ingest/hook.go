@@ -43,7 +43,9 @@ type Hook struct {
 	// Body is the size limit in bytes, after decoding; 0: that of the handler.
 	Body int64
 	// Text takes JSON that is sent as text/plain, too.
-	Text       bool
+	Text bool
+	// EventGrid answers Azure Event Grid when it validates a subscription.
+	EventGrid  bool
 	Translator *rules.Translator
 }
 
@@ -77,6 +79,10 @@ func (h *Handler) hook(w http.ResponseWriter, r *http.Request) bool {
 	if hook == nil {
 		return false
 	}
+	if r.Method == http.MethodOptions && hook.EventGrid {
+		h.options(w, r, name, []string{EventGridOrigin})
+		return true
+	}
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
 		h.refuseFrom(w, name, &problem{status: http.StatusMethodNotAllowed, code: "method_not_allowed", detail: "webhooks are sent with POST"})
@@ -94,6 +100,10 @@ func (h *Handler) hook(w http.ResponseWriter, r *http.Request) bool {
 	h.capture(r, hook, t, p)
 	if p != nil {
 		h.refuseFrom(w, name, p)
+		return true
+	}
+	if t.reply != nil {
+		writeJSON(w, http.StatusOK, t.reply)
 		return true
 	}
 	writeJSON(w, http.StatusAccepted, answers)
@@ -123,6 +133,8 @@ type taken struct {
 	// body is JSON when the request is well-formed.
 	body   []byte
 	events []*rules.Event
+	// reply answers what was no event; nil: the usual answer.
+	reply any
 }
 
 // translate turns a request into events: all of them, or a problem.
@@ -148,6 +160,10 @@ func (h *Handler) translate(w http.ResponseWriter, r *http.Request, hook *Hook) 
 			return t, p
 		}
 		t.body = object
+	}
+	var done bool
+	if t.reply, done, p = h.greet(r, hook, t.body); done || p != nil {
+		return t, p
 	}
 	req := rules.Request{Body: t.body, Headers: headersOf(r.Header, hook.Auth), Query: queryOf(r.URL.RawQuery), Time: hook.Auth.sentAt(r)}
 	t.events, p = h.events(hook, req)

@@ -105,7 +105,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case http.MethodPost:
 		h.post(w, r)
 	case http.MethodOptions:
-		h.options(w, r)
+		h.options(w, r, EventsSource, h.sources.Load().events.Origins)
 	default:
 		w.Header().Set("Allow", "POST, OPTIONS")
 		h.refuse(w, &problem{status: http.StatusMethodNotAllowed, code: "method_not_allowed", detail: "events are sent with POST"})
