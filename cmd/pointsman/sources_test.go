@@ -34,6 +34,14 @@ func TestSourcesCapture(t *testing.T) {
 	if list[1].Headers["x-hook-signature"] != "***" || !strings.Contains(list[1].Body, `"api_token":"***"`) || strings.Contains(list[1].Body, "canary") {
 		t.Errorf("%+v", list[1])
 	}
+	if status, text := r.post("/hooks/netbox", body, proof(vendorSecret, body)); status != http.StatusAccepted || !strings.Contains(text, `"duplicate":true`) {
+		t.Errorf("sent again: %d %s", status, text)
+	}
+	var shown json.RawMessage
+	r.ask(&shown, "events", "show", "r-1/dcim.device/9007199254740993/updated")
+	if !strings.Contains(string(shown), "9007199254740993,") && !strings.Contains(string(shown), `"id": 9007199254740993`) {
+		t.Errorf("the number is not exact: %s", shown)
+	}
 	text, err := json.Marshal(list)
 	if err != nil {
 		t.Fatal(err)

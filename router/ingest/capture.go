@@ -152,6 +152,9 @@ func (h *Handler) Captures(source string) ([]router.Capture, bool) {
 // capture remembers a request and what became of it.
 func (h *Handler) capture(r *http.Request, hook *Hook, t taken, p *problem) {
 	e := &capture{hook: hook, body: t.body}
+	if len(t.body) <= captureSize {
+		e.body = bytes.Clone(t.body) // its buffer may be much larger
+	}
 	e.Received, e.Status, e.Size = h.cfg.Now().UTC(), http.StatusAccepted, len(t.body)
 	e.Headers, e.Query = make(map[string]string), make(map[string]string)
 	room := captureSize
