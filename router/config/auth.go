@@ -72,6 +72,19 @@ type Auth struct {
 	Topics []string
 }
 
+// leastDedup is the least dedup of a source where the time of sending is signed:
+// such a signature is good from a tolerance before that time to one after it,
+// and must not outlive the memory of the id.
+func (a Auth) leastDedup() time.Duration {
+	switch {
+	case a.Kind == AuthStandardWebhooks:
+		return 3 * defaultTolerance
+	case a.Timestamp != "":
+		return 3 * a.Tolerance
+	}
+	return 0
+}
+
 // vendor is how the product of a vendor proves itself when it is asked to.
 type vendor struct {
 	// hmac has the values that need not be said; with Kind AuthStandardWebhooks

@@ -166,7 +166,7 @@ const (
 
 // Hook tells whether the source takes requests at /hooks/NAME, of whatever
 // webhook type it is.
-func (s *Source) Hook() bool { return s.Translation.Type != "" }
+func (s *Source) Hook() bool { return s.Translation.Name != "" || s.Translation.Type != "" }
 
 // Action is one configured action.
 type Action struct {

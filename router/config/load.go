@@ -232,8 +232,8 @@ type sourceType struct {
 	adapter bool
 	// auth reads the key auth where its forms are others than usual.
 	auth func(r *reader, m *strictyaml.Map) Auth
-	// dedup is the default, leastDedup what it must be at least.
-	dedup, leastDedup time.Duration
+	// dedup is the default.
+	dedup time.Duration
 	// keys are those beyond name, type, auth and dedup; read reads them.
 	keys []string
 	read func(r *reader, m *strictyaml.Map, s *Source)
@@ -245,7 +245,7 @@ func sourceTypes() []sourceType {
 	types := []sourceType{
 		{name: Webhook, vendor: vendor{open: true}, dedup: defaultDedup, keys: hookKeys(), read: (*reader).webhook},
 		{
-			name: StandardWebhooks, auth: (*reader).standardAuth, dedup: defaultDedup, leastDedup: standardDedup,
+			name: StandardWebhooks, auth: (*reader).standardAuth, dedup: defaultDedup,
 			keys: hookKeys(), read: (*reader).standardWebhooks,
 		},
 	}
@@ -288,7 +288,7 @@ func (r *reader) sources(n *strictyaml.Node) []Source {
 			s.Auth = r.auth(m.Key("auth"), t.vendor)
 		}
 		r.unique(m, names, "source", &s.Name)
-		r.duration(m.Key("dedup"), &s.Dedup, t.leastDedup, year)
+		r.duration(m.Key("dedup"), &s.Dedup, s.Auth.leastDedup(), year)
 		if t.read != nil {
 			t.read(r, m, &s)
 		}

@@ -62,14 +62,16 @@ func TestWebhookProblems(t *testing.T) {
 10:16: this is an expression already (write it without ${{ and }})
 11:16: a reference is not possible in an expression: what it yields is stored with the event
 12:13: the expression is empty (remove the key, or write one)`},
-		"size":      {"sources: [{name: a, type: webhook, body: 1GiB, event: {type: body.t}}]\n", `1:42: 1073741824 bytes are out of range (1024 to 67108864)`},
-		"reserved":  {"sources: [{name: events, type: webhook, event: {type: body.t}}]\n", `1:18: the name "events" is reserved`},
-		"bad strip": {"sources: [{name: a, type: webhook, strip: [secret], event: {type: body.t}}]\n", `1:44: this is not a path (write it like body.a.b, headers.x-name or query.name)`},
-		"extension": {"sources: [{name: a, type: webhook, event: {type: body.t, extensions: {Site: body.s}}}]\n", `1:77: attribute Site has a name with other characters than a-z and 0-9`},
-		"tolerance": {"sources: [{name: a, type: webhook, auth: {hmac: {secret: \"${env:TOKEN}\", header: X, tolerance: 1m}}, event: {type: body.t}}]\n", `1:85: tolerance belongs to timestamp (the header with the time of sending)`},
-		"header":    {"sources: [{name: a, type: webhook, auth: {bearer: \"${env:TOKEN}\", header: X}, event: {type: body.t}}]\n", `1:67: header belongs to token (or write it within hmac)`},
-		"no topics": {"sources: [{name: a, type: sns, auth: {sns: {topics: []}}}]\n", `1:44: want at least one topic`},
-		"bad topic": {"sources: [{name: a, type: sns, auth: {sns: {topics: [arn:aws:sns:x]}}}]\n", `1:54: want the ARN of a topic (arn:aws:sns:REGION:ACCOUNT:NAME)`},
+		"size":        {"sources: [{name: a, type: webhook, body: 1GiB, event: {type: body.t}}]\n", `1:42: 1073741824 bytes are out of range (1024 to 67108864)`},
+		"reserved":    {"sources: [{name: events, type: webhook, event: {type: body.t}}]\n", `1:18: the name "events" is reserved`},
+		"bad strip":   {"sources: [{name: a, type: webhook, strip: [secret], event: {type: body.t}}]\n", `1:44: this is not a path (write it like body.a.b, headers.x-name or query.name)`},
+		"extension":   {"sources: [{name: a, type: webhook, event: {type: body.t, extensions: {Site: body.s}}}]\n", `1:77: attribute Site has a name with other characters than a-z and 0-9`},
+		"tolerance":   {"sources: [{name: a, type: webhook, auth: {hmac: {secret: \"${env:TOKEN}\", header: X, tolerance: 1m}}, event: {type: body.t}}]\n", `1:85: tolerance belongs to timestamp (the header with the time of sending)`},
+		"header":      {"sources: [{name: a, type: webhook, auth: {bearer: \"${env:TOKEN}\", header: X}, event: {type: body.t}}]\n", `1:67: header belongs to token (or write it within hmac)`},
+		"short dedup": {"sources: [{name: a, type: grafana, dedup: 5m, auth: {hmac: {secret: \"${env:TOKEN}\", timestamp: X}}}]\n", `1:43: 5m is out of range (15m to 366d)`},
+		"gitlab":      {"sources: [{name: a, type: gitlab, dedup: 5m, auth: {hmac: {secret: \"${env:TOKEN}\"}}}]\n", `1:42: 5m is out of range (15m to 366d)`},
+		"no topics":   {"sources: [{name: a, type: sns, auth: {sns: {topics: []}}}]\n", `1:44: want at least one topic`},
+		"bad topic":   {"sources: [{name: a, type: sns, auth: {sns: {topics: [arn:aws:sns:x]}}}]\n", `1:54: want the ARN of a topic (arn:aws:sns:REGION:ACCOUNT:NAME)`},
 		"sns": {"sources: [{name: a, type: github, auth: {sns: {topics: [x]}}}]\n", `
 1:41: want exactly one of hmac, bearer, basic, token
 1:42: unknown key "sns" (known: hmac, bearer, basic, token, query, header)`},
