@@ -106,7 +106,13 @@ func TestCapturesAreBounded(t *testing.T) {
 	if res := rig.send(t, "/hooks/hook", large, proof); res.status != 202 {
 		t.Fatal(res.body)
 	}
-	c := rig.captures(t)[0]
+	if res := rig.send(t, "/hooks/hook", `hello, my_token=canary; "password": "canary canary" end`, proof); res.status != 400 {
+		t.Fatal(res.body)
+	}
+	if c := rig.captures(t)[0]; c.Body != `hello, my_token=***; "password": *** end` {
+		t.Errorf("text: %s", c.Body)
+	}
+	c := rig.captures(t)[1]
 	if !c.Truncated || len(c.Body) > 64<<10 || len(c.Body) < 60<<10 || c.Size != len(large) || strings.Contains(c.Body, "canary") ||
 		c.EventsLeftOut != 1 || len(c.Events) != 0 {
 		t.Errorf("size %d, body %d, %d events left out", c.Size, len(c.Body), c.EventsLeftOut)

@@ -84,7 +84,7 @@ func (h *Handler) hook(w http.ResponseWriter, r *http.Request) bool {
 		return true
 	}
 	if r.Method != http.MethodPost {
-		w.Header().Set("Allow", http.MethodPost)
+		w.Header().Set("Allow", hook.methods())
 		h.refuseFrom(w, name, &problem{status: http.StatusMethodNotAllowed, code: "method_not_allowed", detail: "webhooks are sent with POST"})
 		return true
 	}
@@ -108,6 +108,13 @@ func (h *Handler) hook(w http.ResponseWriter, r *http.Request) bool {
 	}
 	writeJSON(w, http.StatusAccepted, answers)
 	return true
+}
+
+func (hook *Hook) methods() string {
+	if hook.EventGrid {
+		return "POST, OPTIONS"
+	}
+	return http.MethodPost
 }
 
 // accept hands events to the router.
