@@ -42,7 +42,9 @@ func ingestSources(l *loaded) ingest.Sources {
 
 func ingestHook(src config.Source, tr *rules.Translator) ingest.Hook {
 	return ingest.Hook{
-		Name: src.Name, Type: src.Type, Auth: ingestAuth(src.Auth), Dedup: src.Dedup, Body: src.Body,
+		Name: src.Name, Type: src.Type, Auth: ingestAuth(src.Auth), Dedup: src.Dedup, Body: src.Body, Rate: src.Rate,
+		// Products send JSON; a form is what a hand-made request becomes without a type.
+		JSON: src.Type != config.Webhook && src.Type != config.StandardWebhooks,
 		Text: src.Text, EventGrid: src.Protocol == config.ProtocolEventGrid, Translator: tr,
 	}
 }

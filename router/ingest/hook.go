@@ -49,6 +49,8 @@ type Hook struct {
 	Rate float64
 	// Text takes JSON that is sent as text/plain, too.
 	Text bool
+	// JSON refuses forms.
+	JSON bool
 	// EventGrid answers Azure Event Grid when it validates a subscription.
 	EventGrid  bool
 	Translator *rules.Translator
@@ -210,6 +212,8 @@ func (hook *Hook) form(contentType string) (bool, *problem) {
 	isJSON := media == "" || hook.Text && media == "text/plain" || media == "application/json" ||
 		strings.HasPrefix(media, "application/") && strings.HasSuffix(media, "+json")
 	switch {
+	case hook.JSON && !isJSON:
+		return false, unsupported("webhooks of type " + hook.Type + " are taken as application/json (set the Content-Type)")
 	case !form && !isJSON:
 		return false, unsupported("webhooks are taken as application/json or application/x-www-form-urlencoded")
 	case media != "" && !utf8Charset(contentType):
