@@ -198,7 +198,7 @@ func TestAlertmanager(t *testing.T) {
 	}
 	ev := events.Events[0].Event
 	if !strings.HasSuffix(ev.ID, "/2026-03-01T02:14:07.512Z/firing") || ev.Type != "alertmanager.alert.firing" ||
-		ev.Subject != "db1" || ev.Source != "pointsman:/hooks/alertmanager" || ev.Data.Annotations["summary"] != "it failed" {
+		ev.Subject != "SystemdUnitFailed/db1" || ev.Source != "pointsman:/hooks/alertmanager" || ev.Data.Annotations["summary"] != "it failed" {
 		t.Errorf("%s", page)
 	}
 }

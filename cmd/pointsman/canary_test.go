@@ -29,6 +29,7 @@ events: {auth: {bearer: "${env:EVENTS}"}}
 sources:
   - {name: signed, type: webhook, auth: {hmac: {secrets: ["${env:HMAC}", "${env:OLD_HMAC}"], header: X-Signature}}, event: {type: '"hook"', data: '{headers: headers, query: query, body: body}'}}
   - {name: people, type: webhook, auth: {basic: {user: monitor, password: "${env:BASIC}"}}, event: {type: '"hook"', data: headers}}
+  - {name: dc, type: netbox, auth: {bearer: "${env:EVENTS}"}}
   - {name: query, type: webhook, auth: {bearer: "${env:QUERY}", query: true}, event: {type: '"hook"', data: query}}
 actions:
   - name: call
@@ -83,6 +84,7 @@ func TestNoSecretComesOut(t *testing.T) {
 	for _, path := range []string{
 		"/readyz", "/metrics", "/api/v1/status", "/api/v1/events", "/api/v1/deliveries", "/api/v1/actions", "/api/v1/sources", "/api/v1/schedules",
 		"/api/v1/plugins", "/api/v1/plugins/http", "/api/v1/plugins/exec", "/api/v1/nothing",
+		"/api/v1/sources/signed/captures", "/api/v1/sources/people/captures", "/api/v1/sources/query/captures", "/api/v1/sources/dc/captures",
 	} {
 		_, body := l.get(path)
 		out.WriteString(body)
@@ -164,6 +166,8 @@ func sendCanaries(l *live, out io.Writer) int {
 		{"/hooks/query?access_token=" + canaries["QUERY"] + "&a=1", `{"n": 1}`, nil, 202},
 		{"/hooks/query?access_token=" + canaries["QUERY"] + "x", `{"n": 1}`, nil, 401},
 		{"/hooks/" + canaries["URL"], "{}", nil, 404},
+		{"/hooks/dc", `{"event": "updated", "model": "m", "data": {"secret": "` + canaries["SIGN"] + `"}}`, []string{"Authorization: Bearer " + canaries["EVENTS"]}, 202},
+		{"/hooks/dc", `{"data": {"secret": "` + canaries["SIGN"] + `"}, "api_key": "` + canaries["SIGN"] + `"}`, []string{"Authorization: Bearer " + canaries["EVENTS"]}, 422},
 	} {
 		status, body := l.post(r.path, r.body, r.headers...)
 		if status != r.status {

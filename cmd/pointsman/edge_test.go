@@ -197,7 +197,7 @@ func TestCertificatesOnSIGHUP(t *testing.T) {
 
 func TestRateThroughServe(t *testing.T) {
 	t.Parallel()
-	r := newSite(t, "events: {rate: 3/h}\n"+routerConfig, routerRules, succeeds).serve()
+	r := newSite(t, "events: {rate: 3/h}\nsources: [{name: cmdb, type: grafana, rate: 1/h}, {name: plain, type: grafana}]\n"+routerConfig, routerRules, succeeds).serve()
 	var codes []string
 	for i := range 3 {
 		codes = append(codes, fmt.Sprint(r.send(fmt.Sprintf("e%d", i), "work")))
@@ -205,5 +205,17 @@ func TestRateThroughServe(t *testing.T) {
 	// One at once: a second of this rate is less than an event.
 	if got := strings.Join(codes, " "); got != "202 429 429" {
 		t.Error(got)
+	}
+	alert := `{"title":"t","state":"alerting","ruleId":1,"ruleName":"r","evalMatches":[]}`
+	for _, want := range []int{http.StatusAccepted, http.StatusTooManyRequests} {
+		status, text := r.post("/hooks/cmdb", alert, map[string]string{"Content-Type": "application/json"})
+		if status != want {
+			t.Errorf("%d %s, want %d", status, text, want)
+		}
+	}
+	// What curl -d sends without a header of its own is no form of Grafana's.
+	status, text := r.post("/hooks/plain", alert, map[string]string{"Content-Type": "application/x-www-form-urlencoded"})
+	if status != http.StatusUnsupportedMediaType || !strings.Contains(text, "application/json (set the Content-Type)") {
+		t.Errorf("%d %s", status, text)
 	}
 }

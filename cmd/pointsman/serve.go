@@ -382,7 +382,7 @@ func (s *server) listen(reg *prometheus.Registry, token string) (stop func(), er
 	public := ingest.NewServer(s.events, s.connections())
 	private := &http.Server{
 		Handler: admin.New(admin.Config{
-			Router: s, Orders: s.router, Pauser: s.router, Schedules: s, Store: s.store, Metrics: reg, Token: token,
+			Router: s, Orders: s.router, Pauser: s.router, Schedules: s, Store: s.store, Metrics: reg, Token: token, Captures: s.events.Captures,
 			Listen: s.cfg.Admin.Listen, Version: buildVersion(), Depth: s.cfg.Limits.Depth, Log: s.log,
 		}),
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,

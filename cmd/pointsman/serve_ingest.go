@@ -34,40 +34,52 @@ func ingestSources(l *loaded) ingest.Sources {
 	}}
 	for _, src := range c.Sources {
 		if tr := l.hooks[src.Name]; tr != nil {
-			out.Hooks = append(out.Hooks, ingest.Hook{
-				Name: src.Name, Auth: ingestAuth(src.Auth), Dedup: src.Dedup, Body: src.Body, Rate: src.Rate, Translator: tr,
-			})
+			out.Hooks = append(out.Hooks, ingestHook(src, tr))
 		}
 	}
 	return out
+}
+
+func ingestHook(src config.Source, tr *rules.Translator) ingest.Hook {
+	return ingest.Hook{
+		Name: src.Name, Type: src.Type, Auth: ingestAuth(src.Auth), Dedup: src.Dedup, Body: src.Body, Rate: src.Rate,
+		// Products send JSON; a form is what a hand-made request becomes without a type.
+		JSON: src.Type != config.Webhook && src.Type != config.StandardWebhooks,
+		Text: src.Text, EventGrid: src.Protocol == config.ProtocolEventGrid, Translator: tr,
+	}
 }
 
 // ingestAuth is the one place where secrets of senders leave the configuration.
 func ingestAuth(a config.Auth) ingest.Auth {
 	switch a.Kind {
 	case config.AuthHMAC:
-		h := ingest.HMACConfig{Header: a.Header, Algorithm: a.Algorithm, Encoding: a.Encoding, Prefix: a.Prefix}
-		for _, s := range a.Secrets {
-			h.Secrets = append(h.Secrets, s.Reveal())
-		}
-		return ingest.HMAC(h)
+		return ingest.HMAC(ingest.HMACConfig{
+			Secrets: reveal(a.Secrets), Header: a.Header, Algorithm: a.Algorithm, Encoding: a.Encoding, Prefix: a.Prefix,
+			Timestamp: a.Timestamp, Separator: a.Separator, Tolerance: a.Tolerance,
+		})
 	case config.AuthBearer:
-		return ingest.Bearer(a.Token.Reveal(), a.Query)
+		return ingest.Bearer(a.Token.Reveal(), a.Query, reveal(a.Secrets)...)
 	case config.AuthBasic:
 		return ingest.Basic(a.User, a.Password.Reveal())
 	case config.AuthToken:
-		return ingest.Token(a.Header, a.Token.Reveal())
+		return ingest.Token(a.Header, a.Token.Reveal(), reveal(a.Secrets)...)
 	case config.AuthCertificate:
 		return ingest.Certificate(a.Names)
 	case config.AuthStandardWebhooks:
-		var c ingest.StandardWebhooksConfig
-		for _, s := range a.Secrets {
-			c.Keys = append(c.Keys, s.Reveal())
-		}
-		return ingest.StandardWebhooks(c)
+		return ingest.StandardWebhooks(ingest.StandardWebhooksConfig{Keys: reveal(a.Secrets)})
+	case config.AuthSNS:
+		return ingest.SNS(ingest.SNSConfig{Topics: a.Topics})
 	case config.AuthNone:
 		return ingest.Auth{}
 	}
 	// A kind that nobody wrote code for lets nobody in: no signature fits.
 	return ingest.HMAC(ingest.HMACConfig{Header: "Authorization"})
+}
+
+func reveal(secrets []config.Secret) []string {
+	out := make([]string, len(secrets))
+	for i, s := range secrets {
+		out[i] = s.Reveal()
+	}
+	return out
 }

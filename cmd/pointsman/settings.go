@@ -142,12 +142,20 @@ func (s *settings) EventsToken() (string, error) {
 		return "", nil
 	}
 	var auth struct {
-		Bearer string `yaml:"bearer"`
+		Bearer yaml.Node `yaml:"bearer"`
 	}
+	wrong := errors.New("events.auth is not as it should be (pointsman check says why)") // yaml's error may quote the file
 	if err := s.Events.Auth.Decode(&auth); err != nil {
-		return "", errors.New("events.auth is not as it should be (pointsman check says why)") // the error may quote the file
+		return "", wrong
 	}
-	return s.expand(auth.Bearer)
+	token := &auth.Bearer
+	if token.Kind == yaml.SequenceNode && len(token.Content) > 0 {
+		token = token.Content[0] // any of them is taken
+	}
+	if token.Kind != 0 && token.Kind != yaml.ScalarNode {
+		return "", wrong
+	}
+	return s.expand(token.Value)
 }
 
 func (s *settings) Rules() (*rules.Ruleset, error) {

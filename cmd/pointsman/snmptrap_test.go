@@ -54,7 +54,7 @@ func TestTrapToAction(t *testing.T) {
 		}
 	}
 	v3 := []string{"-v3", "-Ci", "-u", "ops", "-l", "authPriv", "-a", "SHA-256", "-A", "a pass phrase", "-x", "AES", "-X", "another phrase"}
-	r.until("the listener", func() bool { return strings.Contains(r.said(), "listening for traps") })
+	r.until("the listener", func() bool { return strings.Contains(r.said(), `"source listens"`) })
 	send("-v2c", "-c", "net-ops-7")
 	send(v3...) // the same port: throttled by once
 	if done := r.all("done", 1); len(done) != 1 {

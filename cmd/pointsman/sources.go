@@ -9,7 +9,8 @@ import (
 )
 
 func (a *app) sourcesCmd() *cobra.Command {
-	return a.newGroup("sources", "List the sources of events", a.sourcesListCmd())
+	return a.newGroup("sources", "List the sources of events, see what they are sent, and try their translation",
+		a.sourcesListCmd(), a.sourcesCaptureCmd(), a.sourcesTestCmd())
 }
 
 func (a *app) sourcesListCmd() *cobra.Command {

@@ -107,6 +107,10 @@ type Config struct {
 	Schedules Schedules
 	Store     Reader
 	Metrics   prometheus.Gatherer
+	// Captures returns the last requests to a webhook source, newest first;
+	// false when there is no such source. Called concurrently; nil: there are no
+	// such sources.
+	Captures func(source string) ([]router.Capture, bool)
 	// Token is what Authorization: Bearer must carry. With an empty token every
 	// request that needs one is refused.
 	Token string
@@ -156,28 +160,29 @@ func (a *api) routes() http.Handler {
 	})
 	mux := http.NewServeMux()
 	for path, m := range map[string]methods{
-		"/livez":                        {"GET": a.livez},
-		"/readyz":                       {"GET": a.readyz},
-		"/metrics":                      {"GET": scrape.ServeHTTP},
-		"/api/v1/version":               {"GET": a.version},
-		"/api/v1/status":                {"GET": a.status},
-		"/api/v1/events":                {"GET": a.listEvents},
-		"/api/v1/events/{id}":           {"GET": a.showEvent},
-		"/api/v1/events/{id}/why":       {"GET": a.whyEvent},
-		"/api/v1/why":                   {"POST": a.whyBody},
-		"/api/v1/revisions/{id}":        {"GET": a.showRevision},
-		"/api/v1/deliveries":            {"GET": a.listDeliveries},
-		"/api/v1/deliveries/{id}":       {"GET": a.showDelivery},
-		"/api/v1/deliveries/retry":      {"POST": a.retry},
-		"/api/v1/deliveries/cancel":     {"POST": a.cancel},
-		"/api/v1/actions":               {"GET": a.listActions},
-		"/api/v1/plugins":               {"GET": a.listPlugins},
-		"/api/v1/plugins/{name...}":     {"GET": a.showPlugin},
-		"/api/v1/sources":               {"GET": a.listSources},
-		"/api/v1/schedules":             {"GET": a.listSchedules},
-		"/api/v1/schedules/{name}/run":  {"POST": a.runSchedule},
-		"/api/v1/actions/{name}/pause":  {"POST": a.pause},
-		"/api/v1/actions/{name}/resume": {"POST": a.resume},
+		"/livez":                          {"GET": a.livez},
+		"/readyz":                         {"GET": a.readyz},
+		"/metrics":                        {"GET": scrape.ServeHTTP},
+		"/api/v1/version":                 {"GET": a.version},
+		"/api/v1/status":                  {"GET": a.status},
+		"/api/v1/events":                  {"GET": a.listEvents},
+		"/api/v1/events/{id}":             {"GET": a.showEvent},
+		"/api/v1/events/{id}/why":         {"GET": a.whyEvent},
+		"/api/v1/why":                     {"POST": a.whyBody},
+		"/api/v1/revisions/{id}":          {"GET": a.showRevision},
+		"/api/v1/deliveries":              {"GET": a.listDeliveries},
+		"/api/v1/deliveries/{id}":         {"GET": a.showDelivery},
+		"/api/v1/deliveries/retry":        {"POST": a.retry},
+		"/api/v1/deliveries/cancel":       {"POST": a.cancel},
+		"/api/v1/actions":                 {"GET": a.listActions},
+		"/api/v1/plugins":                 {"GET": a.listPlugins},
+		"/api/v1/plugins/{name...}":       {"GET": a.showPlugin},
+		"/api/v1/sources":                 {"GET": a.listSources},
+		"/api/v1/schedules":               {"GET": a.listSchedules},
+		"/api/v1/schedules/{name}/run":    {"POST": a.runSchedule},
+		"/api/v1/actions/{name}/pause":    {"POST": a.pause},
+		"/api/v1/actions/{name}/resume":   {"POST": a.resume},
+		"/api/v1/sources/{name}/captures": {"GET": a.captures},
 	} {
 		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) { a.dispatch(m, w, r) })
 	}

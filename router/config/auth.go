@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/pointsman/pointsman/rules/strictyaml"
 )
@@ -31,9 +32,11 @@ const (
 	AuthCertificate
 	// AuthStandardWebhooks: signed as Standard Webhooks says.
 	AuthStandardWebhooks
+	// AuthSNS: signed by Amazon SNS for one of Topics.
+	AuthSNS
 )
 
-var authNames = [...]string{"none", "hmac", "bearer", "basic", "token", "certificate", "standard-webhooks"}
+var authNames = [...]string{"none", "hmac", "bearer", "basic", "token", "certificate", "standard-webhooks", "sns"}
 
 // String returns the kind as the file names it.
 func (k AuthKind) String() string {
@@ -47,13 +50,19 @@ func (k AuthKind) String() string {
 type Auth struct {
 	Kind AuthKind
 	// Secrets of AuthHMAC, and keys of AuthStandardWebhooks as bytes: one that
-	// fits is enough, so that they can be changed without a gap.
+	// fits is enough, so that they can be changed without a gap. Of AuthBearer
+	// and AuthToken those that are taken besides Token.
 	Secrets []Secret
 	// Header of AuthHMAC and AuthToken.
 	Header string
 	// Algorithm of AuthHMAC is sha1, sha256 or sha512, Encoding hex or base64;
 	// Prefix stands before the encoded hash in the header.
 	Algorithm, Encoding, Prefix string
+	// Timestamp is the header with the time of sending, in seconds since 1970,
+	// that AuthHMAC signs before the body with Separator between; empty: only the
+	// body is signed. The time may be Tolerance from that of this host.
+	Timestamp, Separator string
+	Tolerance            time.Duration
 	// Token of AuthBearer and AuthToken.
 	Token Secret
 	// Query also takes a bearer token from the query parameter access_token.
@@ -64,12 +73,42 @@ type Auth struct {
 	// Names of AuthCertificate: DNS names, of which the first label may be *, e-mail
 	// addresses, URIs and IP addresses.
 	Names []string
+	// Topics are the ARNs of AuthSNS.
+	Topics []string
 }
 
-// auth reads one of none, {hmac: ...}, {bearer: ...}, {basic: ...}, {token: ...}
-// and {certificate: ...}. vendor holds the values of the sender's vendor; without a
-// header there, hmac must name one and token is refused.
-func (r *reader) auth(n *strictyaml.Node, vendor Auth) Auth {
+// leastDedup is the least dedup of a source where the time of sending is signed:
+// such a signature is good from a tolerance before that time to one after it,
+// and must not outlive the memory of the id.
+func (a Auth) leastDedup() time.Duration {
+	switch {
+	case a.Kind == AuthStandardWebhooks:
+		return 3 * defaultTolerance
+	case a.Timestamp != "":
+		return 3 * a.Tolerance
+	}
+	return 0
+}
+
+// vendor is how the product of a vendor proves itself when it is asked to.
+type vendor struct {
+	// hmac has the values that need not be said; with Kind AuthStandardWebhooks
+	// the product signs so.
+	hmac Auth
+	// token is the header of a token; empty: the source must name it.
+	token string
+	// sns: the product is Amazon SNS.
+	sns bool
+	// open: a token of any header may be asked for.
+	open bool
+}
+
+// defaultTolerance is how far the timestamp of a request may be off.
+const defaultTolerance = 5 * time.Minute
+
+// auth reads one of none, {hmac: ...}, {bearer: ...}, {basic: ...}, {token: ...},
+// {certificate: ...} and {sns: ...}. Without a header in v, hmac must name one.
+func (r *reader) auth(n *strictyaml.Node, v vendor) Auth {
 	if n == nil {
 		return Auth{}
 	}
@@ -80,45 +119,46 @@ func (r *reader) auth(n *strictyaml.Node, vendor Auth) Auth {
 		}
 		return Auth{}
 	}
-	m := n.Map("hmac", "bearer", "basic", "token", "certificate", "query")
-	count := 0
-	for _, name := range authNames[AuthHMAC:AuthStandardWebhooks] {
+	forms := []string{"hmac", "bearer", "basic", "token", "certificate"}
+	if v.sns {
+		forms = append(forms, "sns")
+	}
+	m := n.Map(append(forms, "query", "header")...)
+	var given []string
+	for _, name := range forms {
 		if m.Key(name) != nil {
-			count++
+			given = append(given, name)
 		}
 	}
-	if m != nil && count != 1 {
-		n.Errorf("want exactly one of hmac, bearer, basic, token, certificate")
+	if m != nil && len(given) != 1 {
+		n.Errorf("want exactly one of %s", strings.Join(forms, ", "))
 		n.Secret()
 		return Auth{}
 	}
 	if q := m.KeyNode("query"); q != nil && m.Key("bearer") == nil {
 		q.Errorf("query belongs to bearer")
 	}
+	if h := m.KeyNode("header"); h != nil && m.Key("token") == nil {
+		h.Errorf("header belongs to token (or write it within hmac)")
+	}
 	switch {
+	case m.Key("hmac") != nil && v.hmac.Kind == AuthStandardWebhooks:
+		return r.standardHMAC(m.Key("hmac"))
 	case m.Key("hmac") != nil:
-		return r.hmac(m.Key("hmac"), vendor)
+		return r.hmac(m.Key("hmac"), v.hmac)
 	case m.Key("bearer") != nil:
-		a := Auth{Kind: AuthBearer, Token: r.secret(m.Key("bearer"), minSecret)}
+		a := Auth{Kind: AuthBearer}
+		r.tokens(m.Key("bearer"), &a)
 		a.Query, _ = m.Key("query").Bool()
 		return a
 	case m.Key("basic") != nil:
-		b := m.Key("basic").Map("user", "password")
-		a := Auth{Kind: AuthBasic}
-		a.User = r.text(b.Required("user"))
-		if strings.Contains(a.User, ":") {
-			b.Key("user").Errorf("a user name cannot contain a colon")
-		}
-		a.Password = r.secret(b.Required("password"), 1)
-		return a
+		return r.basic(m.Key("basic"))
 	case m.Key("token") != nil:
-		a := Auth{Kind: AuthToken, Header: vendor.Header, Token: r.secret(m.Key("token"), minSecret)}
-		if a.Header == "" {
-			m.KeyNode("token").Errorf("token is for senders with a header of their own (use bearer)")
-		}
-		return a
+		return r.token(m, v)
 	case m.Key("certificate") != nil:
 		return r.certificate(m.Key("certificate"))
+	case m.Key("sns") != nil:
+		return r.sns(m.Key("sns"))
 	}
 	return Auth{}
 }
@@ -142,27 +182,98 @@ func (r *reader) certificate(n *strictyaml.Node) Auth {
 	return a
 }
 
-func (r *reader) hmac(n *strictyaml.Node, vendor Auth) Auth {
-	m := n.Map("secret", "secrets", "header", "algorithm", "encoding", "prefix")
-	a := Auth{
-		Kind: AuthHMAC, Header: vendor.Header, Prefix: vendor.Prefix,
-		Algorithm: orElse(vendor.Algorithm, "sha256"), Encoding: orElse(vendor.Encoding, "hex"),
+func (r *reader) basic(n *strictyaml.Node) Auth {
+	b := n.Map("user", "password")
+	a := Auth{Kind: AuthBasic}
+	a.User = r.text(b.Required("user"))
+	if strings.Contains(a.User, ":") {
+		b.Key("user").Errorf("a user name cannot contain a colon")
 	}
-	for _, s := range r.secrets(n, m) {
-		a.Secrets = append(a.Secrets, s.value)
-	}
+	a.Password = r.secret(b.Required("password"), 1)
+	return a
+}
+
+func (r *reader) token(m *strictyaml.Map, v vendor) Auth {
+	a := Auth{Kind: AuthToken, Header: v.token}
+	r.tokens(m.Key("token"), &a)
 	r.set(m.Key("header"), &a.Header)
-	r.set(m.Key("prefix"), &a.Prefix)
-	r.oneOf(m.Key("algorithm"), &a.Algorithm, "sha1", "sha256", "sha512")
-	r.oneOf(m.Key("encoding"), &a.Encoding, "hex", "base64")
 	switch {
-	case m != nil && a.Header == "":
-		n.Errorf("\"header\" is missing (the header that carries the signature)")
+	case m.KeyNode("header") != nil && !v.open && v.token == "":
+		m.KeyNode("header").Errorf("this sender cannot choose a header (use bearer)")
+	case a.Header == "" && v.open:
+		m.KeyNode("token").Errorf("\"header\" is missing (the header that carries the token)")
+	case a.Header == "":
+		m.KeyNode("token").Errorf("token is for senders with a header of their own (use bearer)")
 	case strings.ContainsFunc(a.Header, notInHeaderName):
 		m.Key("header").Errorf("%q is not the name of a header", a.Header)
 	}
 	a.Header = http.CanonicalHeaderKey(a.Header)
 	return a
+}
+
+// tokens reads a token, or a list of those that are taken.
+func (r *reader) tokens(n *strictyaml.Node, a *Auth) {
+	if !n.IsList() {
+		a.Token = r.secret(n, minSecret)
+		return
+	}
+	items, _ := n.List()
+	if len(items) == 0 {
+		n.Errorf("want at least one token")
+	}
+	for i, item := range items {
+		if s := r.secret(item, minSecret); i == 0 {
+			a.Token = s
+		} else {
+			a.Secrets = append(a.Secrets, s)
+		}
+	}
+}
+
+func (r *reader) hmac(n *strictyaml.Node, of Auth) Auth {
+	m := n.Map("secret", "secrets", "header", "algorithm", "encoding", "prefix", "timestamp", "separator", "tolerance")
+	a := Auth{
+		Kind: AuthHMAC, Header: of.Header, Prefix: of.Prefix, Separator: of.Separator,
+		Algorithm: orElse(of.Algorithm, "sha256"), Encoding: orElse(of.Encoding, "hex"),
+	}
+	for _, s := range r.secrets(n, m) {
+		a.Secrets = append(a.Secrets, s.value)
+	}
+	r.hmacForm(m, &a)
+	switch {
+	case m != nil && a.Header == "":
+		n.Errorf("\"header\" is missing (the header that carries the signature)")
+	case strings.ContainsFunc(a.Header, notInHeaderName):
+		m.Key("header").Errorf("%q is not the name of a header", a.Header)
+	case strings.ContainsFunc(a.Timestamp, notInHeaderName):
+		m.Key("timestamp").Errorf("%q is not the name of a header", a.Timestamp)
+	}
+	for _, name := range []string{"separator", "tolerance"} {
+		if k := m.KeyNode(name); k != nil && a.Timestamp == "" {
+			k.Errorf("%s belongs to timestamp (the header with the time of sending)", name)
+		}
+	}
+	a.Header = http.CanonicalHeaderKey(a.Header)
+	a.Timestamp = http.CanonicalHeaderKey(a.Timestamp)
+	if a.Timestamp == "" {
+		a.Separator = ""
+	}
+	return a
+}
+
+// hmacForm reads how a signature is made and where it is.
+func (r *reader) hmacForm(m *strictyaml.Map, a *Auth) {
+	r.set(m.Key("header"), &a.Header)
+	r.set(m.Key("prefix"), &a.Prefix)
+	r.oneOf(m.Key("algorithm"), &a.Algorithm, "sha1", "sha256", "sha512")
+	r.oneOf(m.Key("encoding"), &a.Encoding, "hex", "base64")
+	r.set(m.Key("timestamp"), &a.Timestamp)
+	if a.Timestamp == "" {
+		return
+	}
+	a.Separator, a.Tolerance = orElse(a.Separator, "."), defaultTolerance
+	r.set(m.Key("separator"), &a.Separator)
+	r.duration(m.Key("tolerance"), &a.Tolerance, time.Second, time.Hour)
 }
 
 // placed is a secret and where it is.

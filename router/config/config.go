@@ -154,6 +154,10 @@ type Source struct {
 	// Body is the size limit of a request in bytes, after decoding; 0: that of
 	// Limits. Webhooks only.
 	Body int64
+	// Text takes JSON that is sent as text/plain, too. Webhooks only.
+	Text bool
+	// Protocol is what a vendor asks for besides events. Webhooks only.
+	Protocol Protocol
 	// Translation makes events of requests; it compiles. Webhooks only.
 	Translation rules.Translation
 	// Schedule is set for sources of type TypeSchedule alone.
@@ -174,9 +178,20 @@ type Source struct {
 // is.
 func (s *Source) Monitor() bool { return !s.Hook() }
 
+// Protocol is what some vendors want to be answered before they send.
+type Protocol string
+
+// The protocols.
+const (
+	// ProtocolSNS confirms subscriptions to topics of Amazon SNS.
+	ProtocolSNS Protocol = "sns"
+	// ProtocolEventGrid validates subscriptions of Azure Event Grid.
+	ProtocolEventGrid Protocol = "eventgrid"
+)
+
 // Hook tells whether the source takes requests at /hooks/NAME, of whatever
 // webhook type it is.
-func (s *Source) Hook() bool { return s.Type == Webhook || s.Type == StandardWebhooks }
+func (s *Source) Hook() bool { return s.Translation.Name != "" || s.Translation.Type != "" }
 
 // Action is one configured action.
 type Action struct {

@@ -150,8 +150,8 @@ func TestProblems(t *testing.T) {
 2:9: want text, got an integer (write "8080" in quotes)
 4:23: unknown plugin "exce" (did you mean "exec"?; an executable needs a path such as ./exce)
 5:12: action "a" is defined in line 4 already`},
-		{"source type", "sources:\n  - {name: x, type: netbox, auth: {token: hunter2}}\n  - {name: y}\n  - z\n", `
-2:21: unknown source type "netbox" (known: webhook, standard-webhooks, schedule, snmptrap, syslog, probe, netlink, file)
+		{"source type", "sources:\n  - {name: x, type: nettbox, auth: {token: hunter2}}\n  - {name: y}\n  - z\n", `
+2:21: unknown source type "nettbox" (did you mean "netbox"?)
 3:5: "type" is missing
 4:5: want a mapping, got text`},
 		{"open to other hosts", "listen: :8080\n", `

@@ -75,7 +75,10 @@ func (r *reader) resolve(kind, name string) (value, problem string) {
 	}
 	if kind == "env" {
 		value, ok := r.opt.Env(name)
-		if !ok {
+		switch {
+		case !ok && r.opt.WithoutSecrets:
+			return placeholder, ""
+		case !ok:
 			return "", "environment variable " + name + " is not set"
 		}
 		return value, ""
@@ -83,6 +86,8 @@ func (r *reader) resolve(kind, name string) (value, problem string) {
 	path := r.path(name)
 	data, err := readLimited(path, maxSecretFile)
 	switch {
+	case err != nil && r.opt.WithoutSecrets:
+		return placeholder, ""
 	case errors.Is(err, errTooLarge):
 		return "", "file " + path + " is larger than 1 MiB"
 	case err != nil:
@@ -91,6 +96,9 @@ func (r *reader) resolve(kind, name string) (value, problem string) {
 	text := strings.TrimSuffix(string(data), "\n")
 	return strings.TrimSuffix(text, "\r"), ""
 }
+
+// placeholder stands for a secret that is not there; it is long enough for all.
+const placeholder = "placeholder-of-a-secret-that-is-not-here"
 
 var errTooLarge = errors.New("file is too large")
 

@@ -21,12 +21,16 @@ type Options struct {
 	Bundled []string
 	// Env looks up a variable for ${env:NAME}; nil: os.LookupEnv.
 	Env func(name string) (string, bool)
+	// WithoutSecrets lets references to what is not there stand for some text,
+	// for who translates requests and calls nobody.
+	WithoutSecrets bool
 }
 
 const year = 366 * 24 * time.Hour
 
 var (
 	nameForm  = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
+	topicForm = regexp.MustCompile(`^arn:aws(-cn|-us-gov)?:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_.-]{1,256}$`)
 	secretish = regexp.MustCompile(`(?i)secret|token|password|bearer|redis`)
 )
 
@@ -200,7 +204,7 @@ func (r *reader) rules(n *strictyaml.Node, to *[]string) {
 
 func (r *reader) events(n *strictyaml.Node) Events {
 	m := n.Map("auth", "dedup", "origins", "rate")
-	e := Events{Auth: r.auth(m.Key("auth"), Auth{}), Dedup: 24 * time.Hour}
+	e := Events{Auth: r.auth(m.Key("auth"), vendor{}), Dedup: 24 * time.Hour}
 	r.duration(m.Key("dedup"), &e.Dedup, 0, year)
 	r.rate(m.Key("rate"), &e.Rate)
 	if items, ok := m.Key("origins").List(); ok {
@@ -247,11 +251,13 @@ func (r *reader) limits(n *strictyaml.Node) Limits {
 type sourceType struct {
 	name string
 	// vendor holds the vendor's authentication where the type has one.
-	vendor Auth
+	vendor vendor
+	// adapter: the rest is in the adapter's definition.
+	adapter bool
 	// auth reads the key auth where its forms are others than usual.
 	auth func(r *reader, m *strictyaml.Map) Auth
-	// dedup is the default, leastDedup what it must be at least.
-	dedup, leastDedup time.Duration
+	// dedup is the default.
+	dedup time.Duration
 	// monitor: it runs within the router, so there is nobody to authenticate and
 	// the ids are its own. It has neither auth nor dedup, unless keys name dedup.
 	monitor bool
@@ -263,11 +269,11 @@ type sourceType struct {
 // sourceTypes lists the types that sources may have. POST /events is not one:
 // it is always there and configured under events.
 func sourceTypes() []sourceType {
-	return []sourceType{
-		{name: Webhook, dedup: 24 * time.Hour, keys: []string{"event", "each", "body", "rate"}, read: (*reader).webhook},
+	types := []sourceType{
+		{name: Webhook, vendor: vendor{open: true}, dedup: defaultDedup, keys: hookKeys(), read: (*reader).webhook},
 		{
-			name: StandardWebhooks, auth: (*reader).standardAuth, dedup: 24 * time.Hour, leastDedup: standardDedup,
-			keys: []string{"event", "each", "body", "rate"}, read: (*reader).standardWebhooks,
+			name: StandardWebhooks, auth: (*reader).standardAuth, dedup: defaultDedup,
+			keys: hookKeys(), read: (*reader).standardWebhooks,
 		},
 		{name: TypeSchedule, monitor: true, dedup: 24 * time.Hour, keys: scheduleKeys(), read: (*reader).schedule},
 		{name: TypeSNMPTrap, monitor: true, dedup: 24 * time.Hour, keys: snmpTrapKeys(), read: (*reader).snmpTrap},
@@ -276,7 +282,14 @@ func sourceTypes() []sourceType {
 		{name: TypeNetlink, monitor: true, dedup: 24 * time.Hour, keys: netlinkKeys(), read: (*reader).netlink},
 		{name: TypeFile, monitor: true, dedup: 24 * time.Hour, keys: fileKeys(), read: (*reader).file},
 	}
+	for _, name := range Adapters() {
+		types = append(types, sourceType{name: name, adapter: true})
+	}
+	return types
 }
+
+// defaultDedup is how long sources remember ids unless their type says more.
+const defaultDedup = 24 * time.Hour
 
 func (r *reader) sources(n *strictyaml.Node) []Source {
 	items, _ := n.List()
@@ -297,6 +310,9 @@ func (r *reader) sources(n *strictyaml.Node) []Source {
 			continue
 		}
 		t := types[known]
+		if t.adapter {
+			t = r.adapterType(t.name, item)
+		}
 		keys := []string{"name", "type"}
 		if !t.monitor {
 			keys = append(keys, "auth", "dedup")
@@ -313,7 +329,7 @@ func (r *reader) sources(n *strictyaml.Node) []Source {
 		}
 		r.unique(m, names, "source", &s.Name)
 		if slices.Contains(keys, "dedup") {
-			r.duration(m.Key("dedup"), &s.Dedup, t.leastDedup, year)
+			r.duration(m.Key("dedup"), &s.Dedup, s.Auth.leastDedup(), year)
 		}
 		if t.read != nil {
 			t.read(r, m, &s)

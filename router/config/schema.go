@@ -77,7 +77,7 @@ func adminSchema() schema.Schema {
 
 func eventsSchema() schema.Schema {
 	return schema.Object(
-		schema.Field{Name: "auth", Default: "none", Value: authForms(Auth{}), Doc: "How senders prove themselves."},
+		schema.Field{Name: "auth", Default: "none", Value: authForms(vendor{}), Doc: "How senders prove themselves."},
 		schema.Field{Name: "dedup", Default: "24h", Value: schema.Duration(), Doc: "How long an event's source and id are remembered; 0s: not at all."},
 		schema.Field{Name: "origins", Value: schema.List(schema.Text(`^[^/ \r\n]+$`)), Doc: `Origins that the CloudEvents web hook handshake permits; "*" is any.`},
 		rateField(),
@@ -136,12 +136,12 @@ func secretOrSecrets(more ...schema.Field) schema.Schema {
 	}, more...)...), "secret", "secrets")
 }
 
-// authForms are the forms of auth. vendor is what is known of the sender's.
-func authForms(vendor Auth) schema.Schema {
+// authForms are the forms of auth. v is what is known of the sender's vendor.
+func authForms(v vendor) schema.Schema {
 	hmac := secretOrSecrets(
-		schema.Field{Name: "header", Value: schema.Text(`^[A-Za-z0-9_-]+$`), Required: vendor.Header == "", Doc: "The header that carries the signature."},
-		schema.Field{Name: "algorithm", Default: orElse(vendor.Algorithm, "sha256"), Value: schema.Word("sha1", "sha256", "sha512"), Doc: "The hash."},
-		schema.Field{Name: "encoding", Default: orElse(vendor.Encoding, "hex"), Value: schema.Word("hex", "base64"), Doc: "How the hash is written."},
+		schema.Field{Name: "header", Value: schema.Text(`^[A-Za-z0-9_-]+$`), Required: v.hmac.Header == "", Doc: "The header that carries the signature."},
+		schema.Field{Name: "algorithm", Default: orElse(v.hmac.Algorithm, "sha256"), Value: schema.Word("sha1", "sha256", "sha512"), Doc: "The hash."},
+		schema.Field{Name: "encoding", Default: orElse(v.hmac.Encoding, "hex"), Value: schema.Word("hex", "base64"), Doc: "How the hash is written."},
 		schema.Field{Name: "prefix", Value: schema.Text(""), Doc: "What stands before the hash, such as sha256=."},
 	)
 	basic := schema.Object(
@@ -162,9 +162,9 @@ func authForms(vendor Auth) schema.Schema {
 		schema.Object(schema.Field{Name: "hmac", Required: true, Value: hmac, Doc: "A keyed hash of the body in a header."}),
 		schema.Object(schema.Field{Name: "certificate", Required: true, Value: certificate, Doc: "A client certificate of tls.client_ca with one of some names."}),
 	}
-	if vendor.Header != "" {
+	if v.token != "" {
 		forms = append(forms, schema.Object(schema.Field{
-			Name: "token", Required: true, Value: secretText(minSecret), Doc: "The token in the header " + vendor.Header + ", of 16 bytes or more.",
+			Name: "token", Required: true, Value: secretText(minSecret), Doc: "The token in the header " + v.token + ", of 16 bytes or more.",
 		}))
 	}
 	return schema.OneOf(forms...)

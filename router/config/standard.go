@@ -3,7 +3,6 @@ package config
 import (
 	"encoding/base64"
 	"strings"
-	"time"
 
 	"github.com/pointsman/pointsman/rules"
 	"github.com/pointsman/pointsman/rules/strictyaml"
@@ -12,11 +11,6 @@ import (
 // StandardWebhooks is the type of source that takes requests at /hooks/NAME
 // which are signed as Standard Webhooks says.
 const StandardWebhooks = "standard-webhooks"
-
-// standardDedup is the least dedup of such a source. A signature is good from 5
-// minutes before its timestamp to 5 minutes after it, and must not outlive the
-// memory of its id.
-const standardDedup = 15 * time.Minute
 
 // standardAuth reads {hmac: {secret: ...}} or {hmac: {secrets: [...]}}: header,
 // algorithm and encoding are those of the specification.
@@ -33,7 +27,10 @@ func (r *reader) standardAuth(m *strictyaml.Map) Auth {
 			e.Value.Secret()
 		}
 	}
-	h := n.Map("hmac").Required("hmac")
+	return r.standardHMAC(n.Map("hmac").Required("hmac"))
+}
+
+func (r *reader) standardHMAC(h *strictyaml.Node) Auth {
 	a := Auth{Kind: AuthStandardWebhooks}
 	for _, s := range r.secrets(h, h.Map("secret", "secrets")) {
 		keys, problem := standardKeys(s.value.Reveal())

@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/hmac"
 	"crypto/sha1"
 	"crypto/sha256"
@@ -17,6 +18,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 )
 
 // maxSignatures is how many signatures of one request are looked at.
@@ -69,6 +71,15 @@ type HMACConfig struct {
 	Encoding string
 	// Prefix stands before each encoded signature.
 	Prefix string
+	// Timestamp is the header with the time of sending, in seconds since 1970.
+	// It is signed before the body, with Separator between. Empty: only the body
+	// is signed.
+	Timestamp, Separator string
+	// Tolerance is how far the timestamp may be from now, before or after;
+	// default 5 minutes.
+	Tolerance time.Duration
+	// Now is the clock; default time.Now.
+	Now func() time.Time
 }
 
 // HMAC wants a header with a keyed hash of the body, byte for byte as it was
@@ -76,6 +87,15 @@ type HMACConfig struct {
 // between; one that fits is enough, and the first 16 are looked at.
 func HMAC(c HMACConfig) Auth {
 	s := &signature{head: http.CanonicalHeaderKey(c.Header), prefix: c.Prefix, base64: c.Encoding == "base64"}
+	if c.Timestamp != "" {
+		s.fresh = &freshness{
+			header: http.CanonicalHeaderKey(c.Timestamp), separator: c.Separator,
+			tolerance: cmp.Or(c.Tolerance, defaultTolerance), now: c.Now,
+		}
+		if s.fresh.now == nil {
+			s.fresh.now = time.Now
+		}
+	}
 	s.hash, s.weak = sha256.New, true
 	switch c.Algorithm {
 	case "sha1":
@@ -89,10 +109,10 @@ func HMAC(c HMACConfig) Auth {
 	return Auth{s}
 }
 
-// Bearer wants the token in the Authorization header or, with query, in the
-// query parameter access_token instead.
-func Bearer(token string, query bool) Auth {
-	return Auth{&bearer{sum: sha256.Sum256([]byte(token)), query: query}}
+// Bearer wants the token, or one of the others, in the Authorization header or,
+// with query, in the query parameter access_token instead.
+func Bearer(token string, query bool, others ...string) Auth {
+	return Auth{&bearer{sums: sums(token, others), query: query}}
 }
 
 // Basic wants a user and a password.
@@ -100,9 +120,18 @@ func Basic(user, password string) Auth {
 	return Auth{&basic{user: sha256.Sum256([]byte(user)), password: sha256.Sum256([]byte(password))}}
 }
 
-// Token wants a token as the whole value of a header of the sender's own.
-func Token(header, token string) Auth {
-	return Auth{&vendorToken{head: http.CanonicalHeaderKey(header), sum: sha256.Sum256([]byte(token))}}
+// Token wants the token, or one of the others, as the whole value of a header of
+// the sender's own.
+func Token(header, token string, others ...string) Auth {
+	return Auth{&vendorToken{head: http.CanonicalHeaderKey(header), sums: sums(token, others)}}
+}
+
+func sums(token string, others []string) [][sha256.Size]byte {
+	out := [][sha256.Size]byte{sha256.Sum256([]byte(token))}
+	for _, other := range others {
+		out = append(out, sha256.Sum256([]byte(other)))
+	}
+	return out
 }
 
 // authenticate checks a request before anything of it is parsed. A body that
@@ -161,8 +190,17 @@ func unauthorized() *problem {
 }
 
 func same(sum [sha256.Size]byte, sent string) bool {
+	return oneOf([][sha256.Size]byte{sum}, sent)
+}
+
+// oneOf compares with each, so that the time does not tell which one fits.
+func oneOf(sums [][sha256.Size]byte, sent string) bool {
 	got := sha256.Sum256([]byte(sent))
-	return subtle.ConstantTimeCompare(sum[:], got[:]) == 1
+	good := 0
+	for _, sum := range sums {
+		good |= subtle.ConstantTimeCompare(sum[:], got[:])
+	}
+	return good == 1
 }
 
 // signature is HMAC.
@@ -173,6 +211,33 @@ type signature struct {
 	base64       bool
 	// weak: SHA-1 is not what is configured.
 	weak bool
+	// fresh: the time of sending is signed as well; nil: it is not.
+	fresh *freshness
+}
+
+// freshness is a signed time of sending.
+type freshness struct {
+	header, separator string
+	tolerance         time.Duration
+	now               func() time.Time
+}
+
+// signedBefore is what is signed before the body.
+func (f *freshness) signedBefore(r *http.Request) (string, *problem) {
+	if f == nil {
+		return "", nil
+	}
+	text, p := one(r.Header, f.header)
+	if p != nil {
+		return "", p
+	}
+	if text == "" {
+		return "", unauthorized()
+	}
+	if at, ok := parseTimestamp(text); !ok || f.now().Sub(at).Abs() > f.tolerance {
+		return "", badTimestamp(f.header)
+	}
+	return text + f.separator, nil
 }
 
 func (s *signature) name() string      { return "hmac" }
@@ -185,10 +250,15 @@ func (s *signature) check(r *http.Request, body []byte) *problem {
 	if p != nil {
 		return p
 	}
+	before, p := s.fresh.signedBefore(r)
+	if p != nil {
+		return p
+	}
 	sent, legacy := s.decode(value)
 	want := make([][]byte, len(s.keys))
 	for i, key := range s.keys {
 		mac := hmac.New(s.hash, key)
+		mac.Write([]byte(before))
 		mac.Write(body)
 		want[i] = mac.Sum(nil)
 	}
@@ -248,7 +318,7 @@ func separates(c rune) bool { return c == ',' || c == ' ' || c == '\t' }
 
 // bearer is Bearer.
 type bearer struct {
-	sum   [sha256.Size]byte
+	sums  [][sha256.Size]byte
 	query bool
 }
 
@@ -287,7 +357,7 @@ func (b *bearer) check(r *http.Request, _ []byte) *problem {
 		value = "Bearer " + inQuery[0]
 	}
 	kind, token, _ := strings.Cut(value, " ")
-	if !strings.EqualFold(kind, "Bearer") || !same(b.sum, strings.Trim(token, " ")) {
+	if !strings.EqualFold(kind, "Bearer") || !oneOf(b.sums, strings.Trim(token, " ")) {
 		return unauthorized()
 	}
 	return nil
@@ -316,7 +386,7 @@ func (b *basic) check(r *http.Request, _ []byte) *problem {
 // vendorToken is Token.
 type vendorToken struct {
 	head string
-	sum  [sha256.Size]byte
+	sums [][sha256.Size]byte
 }
 
 func (t *vendorToken) name() string      { return "token" }
@@ -329,7 +399,7 @@ func (t *vendorToken) check(r *http.Request, _ []byte) *problem {
 	if p != nil {
 		return p
 	}
-	if !same(t.sum, value) {
+	if !oneOf(t.sums, value) {
 		return unauthorized()
 	}
 	return nil

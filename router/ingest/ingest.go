@@ -44,7 +44,8 @@ type Config struct {
 	// Hops is how often an event may have been caused by another through an
 	// action; default 8.
 	Hops int
-	// Now is the clock of rate limits; default time.Now.
+	// Now is the clock of rate limits and of what is shown of requests; default
+	// time.Now.
 	Now func() time.Time
 	// Rejected is called for each request that is refused, with the source's
 	// name; nil: nobody counts.
@@ -57,6 +58,7 @@ type Config struct {
 type Handler struct {
 	cfg      Config
 	sources  atomic.Pointer[inForce]
+	captures captures
 	stopping atomic.Bool
 }
 
@@ -110,7 +112,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case http.MethodPost:
 		h.post(w, r)
 	case http.MethodOptions:
-		h.options(w, r)
+		h.options(w, r, EventsSource, h.sources.Load().events.Origins)
 	default:
 		w.Header().Set("Allow", "POST, OPTIONS")
 		h.refuse(w, &problem{status: http.StatusMethodNotAllowed, code: "method_not_allowed", detail: "events are sent with POST"})

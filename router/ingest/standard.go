@@ -43,7 +43,7 @@ type StandardWebhooksConfig struct {
 func StandardWebhooks(c StandardWebhooksConfig) Auth {
 	s := &standard{tolerance: c.Tolerance, now: c.Now}
 	if s.tolerance == 0 {
-		s.tolerance = 5 * time.Minute
+		s.tolerance = defaultTolerance
 	}
 	if s.now == nil {
 		s.now = time.Now
@@ -81,10 +81,7 @@ func (s *standard) check(r *http.Request, body []byte) *problem {
 	}
 	at, ok := parseTimestamp(timestamp)
 	if !ok || s.now().Sub(at).Abs() > s.tolerance {
-		return &problem{
-			status: http.StatusUnauthorized, code: "timestamp", close: true,
-			detail: "webhook-timestamp is not the number of seconds since 1970 by the clock of this host, or too far from it",
-		}
+		return badTimestamp(standardTimestamp)
 	}
 	want := make([][]byte, len(s.keys))
 	for i, key := range s.keys {
@@ -103,6 +100,16 @@ func (s *standard) check(r *http.Request, body []byte) *problem {
 		return unauthorized()
 	}
 	return nil
+}
+
+// defaultTolerance is how far a signed time of sending may be from now.
+const defaultTolerance = 5 * time.Minute
+
+func badTimestamp(header string) *problem {
+	return &problem{
+		status: http.StatusUnauthorized, code: "timestamp", close: true,
+		detail: strings.ToLower(header) + " is not the number of seconds since 1970 by the clock of this host, or too far from it",
+	}
 }
 
 // standardSignatures lists the signatures of a header that can be ones.
@@ -139,9 +146,18 @@ func parseTimestamp(text string) (time.Time, bool) {
 // sentAt is when a request was sent as far as its proof says it, or zero. It is
 // for requests that have been authenticated.
 func (a Auth) sentAt(r *http.Request) time.Time {
-	if _, ok := a.scheme.(*standard); !ok {
+	header := ""
+	switch s := a.scheme.(type) {
+	case *standard:
+		header = standardTimestamp
+	case *signature:
+		if s.fresh == nil {
+			return time.Time{}
+		}
+		header = s.fresh.header
+	default:
 		return time.Time{}
 	}
-	at, _ := parseTimestamp(r.Header.Get(standardTimestamp))
+	at, _ := parseTimestamp(r.Header.Get(header))
 	return at
 }

@@ -109,7 +109,7 @@ func (s *Source) Run(ctx context.Context, accept router.AcceptFunc, state router
 		return err
 	}
 	_ = conn.SetReadBuffer(readBuffer) // what the system allows of it
-	s.log.Info("listening for traps", "address", conn.LocalAddr().String())
+	s.log.Info("source listens", "network", "udp", "address", conn.LocalAddr().String())
 	if s.listening != nil {
 		s.listening(conn.LocalAddr())
 	}
