@@ -229,12 +229,16 @@ func (x *example) run(command, want string) string {
 	return said
 }
 
-// plain is plainly, and without local times.
+// plain is plainly, and without local times and the ids of syslog's events.
 func plain(text string) string {
-	return plainly(localTime.ReplaceAllString(text, "2006-01-02T15:04:05Z"))
+	text = localTime.ReplaceAllString(text, "2006-01-02T15:04:05Z")
+	return plainly(syslogID.ReplaceAllString(text, "00000000-0000-0000-0000-000000000000"))
 }
 
-var localTime = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d`)
+var (
+	localTime = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d`)
+	syslogID  = regexp.MustCompile(`\b[A-Z2-7]{26}-[0-9a-z]+\b`)
+)
 
 func (x *example) command(command string) *exec.Cmd {
 	command = x.ports.Replace(command)
