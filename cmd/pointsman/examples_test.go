@@ -27,12 +27,13 @@ var updateExamples = flag.Bool("update-examples", false, "rewrite the output tha
 // are run.
 type example struct {
 	t      *testing.T
-	source string // the folder in the repository
-	dir    string // the copy
-	work   string // the folder in it in which commands are run
-	bin    string // a folder with a command named pointsman
-	ports  *strings.Replacer
-	live   *live // nil before "pointsman serve &"
+	source string            // the folder in the repository
+	dir    string            // the copy
+	work   string            // the folder in it in which commands are run
+	bin    string            // a folder with a command named pointsman
+	ports  *strings.Replacer // to those that are free
+	back   *strings.Replacer // and again to those of the page
+	live   *live             // nil before "pointsman serve &"
 }
 
 // TestExamples does what the READMEs of the examples say. The commands of their
@@ -42,7 +43,7 @@ type example struct {
 func TestExamples(t *testing.T) {
 	t.Parallel()
 	lists, err := filepath.Glob("../../examples/*/wanted.txt")
-	if err != nil || len(lists) < 1 {
+	if err != nil || len(lists) < 7 {
 		t.Fatalf("%d examples with wanted.txt, %v", len(lists), err)
 	}
 	for _, list := range lists {
@@ -130,15 +131,16 @@ func (x *example) movePorts() {
 	if err != nil {
 		x.t.Fatal(err)
 	}
-	var pairs []string
+	var pairs, back []string
 	for port := range ports {
 		if port == "8080" || port == "8081" { // of the router: it says which it got
 			continue
 		}
 		_, free, _ := net.SplitHostPort(freeAddress(x.t))
 		pairs = append(pairs, "127.0.0.1:"+port, "127.0.0.1:"+free, "127.0.0.1/"+port, "127.0.0.1/"+free)
+		back = append(back, "127.0.0.1:"+free, "127.0.0.1:"+port)
 	}
-	x.ports = strings.NewReplacer(pairs...)
+	x.ports, x.back = strings.NewReplacer(pairs...), strings.NewReplacer(back...)
 	for path, f := range files {
 		if moved := x.ports.Replace(f.text); moved != f.text {
 			if err := os.WriteFile(path, []byte(moved), f.mode); err != nil {
@@ -208,12 +210,12 @@ func (x *example) run(command, want string) string {
 		x.reload()
 		return ""
 	}
-	asks := regexp.MustCompile(`^(pointsman (deliveries|events|why|sources|schedules list|backtest)|cat|tail) ?`).MatchString(command)
+	asks := regexp.MustCompile(`^(pointsman (deliveries|events|why|sources|schedules list|backtest)|cat|head) `).MatchString(command)
 	said := x.output(command)
 	for end := time.Now().Add(liveTime); asks && plain(said) != plain(want) && time.Now().Before(end); <-time.After(50 * time.Millisecond) {
 		next := x.output(command)
 		if *updateExamples && plain(next) == plain(said) {
-			<-time.After(time.Second)
+			<-time.After(4 * time.Second)
 			if said = x.output(command); plain(said) == plain(next) {
 				break
 			}
@@ -229,15 +231,15 @@ func (x *example) run(command, want string) string {
 	return said
 }
 
-// plain is plainly, and without local times and the ids of syslog's events.
+// plain is plainly, and without local times and the ids that sources make.
 func plain(text string) string {
 	text = localTime.ReplaceAllString(text, "2006-01-02T15:04:05Z")
-	return plainly(syslogID.ReplaceAllString(text, "00000000-0000-0000-0000-000000000000"))
+	return plainly(madeID.ReplaceAllString(text, "00000000-0000-0000-0000-000000000000"))
 }
 
 var (
 	localTime = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d`)
-	syslogID  = regexp.MustCompile(`\b[A-Z2-7]{26}-[0-9a-z]+\b`)
+	madeID    = regexp.MustCompile(`\b([A-Z2-7]{26}-[0-9a-z]+|[a-z]+-[0-9a-f]{32})\b`)
 )
 
 func (x *example) command(command string) *exec.Cmd {
@@ -257,7 +259,7 @@ func (x *example) command(command string) *exec.Cmd {
 
 func (x *example) output(command string) string {
 	out, _ := x.command(command).CombinedOutput() // some of them fail, and say so
-	return strings.TrimSuffix(string(out), "\n")
+	return x.back.Replace(strings.TrimSuffix(string(out), "\n"))
 }
 
 // start starts what a README ends with an ampersand.
@@ -320,6 +322,7 @@ func (x *example) settled(count int) string {
 		return true
 	}
 	if *updateExamples {
+		<-time.After(4 * time.Second) // nobody knows how many will come
 		x.live.until("the deliveries have ended", ended)
 	} else {
 		x.live.until(fmt.Sprintf("%d deliveries have ended", count), func() bool { return ended() && len(lines) >= count })
@@ -347,6 +350,6 @@ func (x *example) line(id string) string {
 	if n := len(d.History); n > 0 {
 		said = cmp.Or(d.History[n-1].Output, d.History[n-1].Error)
 	}
-	line := fmt.Sprintf("%s %s %s: %s", d.Rule, d.Action, state, plain(said))
+	line := fmt.Sprintf("%s %s %s: %s", d.Rule, d.Action, state, x.back.Replace(plain(said)))
 	return strings.TrimSuffix(strings.TrimSpace(line), ":") + "\n"
 }
