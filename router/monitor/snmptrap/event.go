@@ -70,7 +70,7 @@ type variable struct {
 }
 
 // event makes the event of a message.
-func (s *Source) event(p *gosnmp.SnmpPacket, d datagram) (*rules.Event, error) {
+func (s *Source) event(p *gosnmp.SnmpPacket, d message) (*rules.Event, error) {
 	data := trapData{
 		Peer: d.from.Addr().String(), Version: p.Version.String(), Inform: p.PDUType == gosnmp.InformRequest,
 		Values: make(map[string]any), Variables: []variable{},
@@ -209,7 +209,7 @@ func deviceURI(agent string) string {
 // id names a message. What a sender repeats because it saw no answer (an inform),
 // and what anyone else could repeat (v3), has the id of the first; any other trap
 // has one of its own, as two of them may be equal.
-func id(p *gosnmp.SnmpPacket, d datagram, body []byte) string {
+func id(p *gosnmp.SnmpPacket, d message, body []byte) string {
 	sp, isV3 := p.SecurityParameters.(*gosnmp.UsmSecurityParameters)
 	isV3 = isV3 && p.Version == gosnmp.Version3
 	if !isV3 && p.PDUType != gosnmp.InformRequest {

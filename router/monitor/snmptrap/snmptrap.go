@@ -19,6 +19,7 @@ import (
 
 	"github.com/pointsman/pointsman/router"
 	"github.com/pointsman/pointsman/router/config"
+	"github.com/pointsman/pointsman/router/monitor/datagram"
 	"github.com/pointsman/pointsman/rules"
 )
 
@@ -29,10 +30,6 @@ const (
 	// perLane is how many messages of a lane wait; what comes beyond is lost and
 	// counted.
 	perLane = 512
-	// maxMessage is the largest UDP payload.
-	maxMessage = 65535
-	// readBuffer is what the kernel is asked to keep, in bytes.
-	readBuffer = 4 << 20
 	// lossEvery is how often, at most, an event tells of losses.
 	lossEvery = time.Minute
 	// retryFirst and retryMost bound the pause after a store that was away.
@@ -85,8 +82,8 @@ func New(routerName, name string, cfg *config.SNMPTrap, counts *Counts, log *slo
 	return &Source{name: name, cfg: *cfg, log: log.With("source", name), usm: u, seed: maphash.MakeSeed(), counts: counts}, nil
 }
 
-// datagram is a message as it arrived.
-type datagram struct {
+// message is one as it arrived.
+type message struct {
 	data []byte
 	from netip.AddrPort
 	at   time.Time
@@ -100,28 +97,23 @@ func (s *Source) Run(ctx context.Context, accept router.AcceptFunc, state router
 		}
 		return fmt.Errorf("count the start: %w", err)
 	}
-	addr, err := net.ResolveUDPAddr("udp", s.cfg.Listen)
+	conn, err := datagram.Listen(s.cfg.Listen)
 	if err != nil {
 		return err
 	}
-	conn, err := net.ListenUDP("udp", addr)
-	if err != nil {
-		return err
-	}
-	_ = conn.SetReadBuffer(readBuffer) // what the system allows of it
-	s.log.Info("source listens", "network", "udp", "address", conn.LocalAddr().String())
+	s.log.Info("source listens", "network", "udp", "address", conn.Addr().String())
 	if s.listening != nil {
-		s.listening(conn.LocalAddr())
+		s.listening(conn.Addr())
 	}
 	w := &work{s: s, conn: conn, accept: accept}
 	var wg sync.WaitGroup
-	queues := make([]chan datagram, lanes)
+	queues := make([]chan message, lanes)
 	for i := range queues {
-		queues[i] = make(chan datagram, perLane)
+		queues[i] = make(chan message, perLane)
 		wg.Go(func() { w.lane(ctx, queues[i]) })
 	}
 	wg.Go(func() { w.tellLosses(ctx) })
-	stop := context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
+	stop := context.AfterFunc(ctx, func() { conn.Stop(time.Unix(1, 0)) })
 	err = s.read(conn, queues)
 	stop()
 	for _, q := range queues {
@@ -137,19 +129,22 @@ func (s *Source) Run(ctx context.Context, accept router.AcceptFunc, state router
 }
 
 // read hands out what arrives until the connection fails or its deadline comes.
-func (s *Source) read(conn *net.UDPConn, queues []chan datagram) error {
-	buf := make([]byte, maxMessage)
+func (s *Source) read(conn *datagram.Conn, queues []chan message) error {
+	buf := make([]byte, datagram.Size)
 	for {
-		n, from, err := conn.ReadFromUDPAddrPort(buf)
+		n, from, lost, err := conn.Read(buf)
 		if err != nil {
 			return fmt.Errorf("read: %w", err)
 		}
-		from = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
+		if lost > 0 {
+			s.lost.Add(uint64(lost))
+			s.counts.dropped.WithLabelValues(s.name, overflow).Add(float64(lost))
+		}
 		if !s.allowed(from.Addr()) {
 			s.drop(denied)
 			continue
 		}
-		d := datagram{data: append([]byte(nil), buf[:n]...), from: from, at: time.Now()}
+		d := message{data: append([]byte(nil), buf[:n]...), from: from, at: time.Now()}
 		lane := maphash.Comparable(s.seed, from.Addr()) % lanes
 		select {
 		case queues[lane] <- d:
@@ -177,13 +172,13 @@ func (s *Source) drop(reason string) { s.counts.dropped.WithLabelValues(s.name, 
 // work is one Run.
 type work struct {
 	s      *Source
-	conn   *net.UDPConn
+	conn   *datagram.Conn
 	accept router.AcceptFunc
 }
 
 // lane takes messages in order. After ctx has ended, what waits still gets one
 // try, and nothing is waited for.
-func (w *work) lane(ctx context.Context, queue <-chan datagram) {
+func (w *work) lane(ctx context.Context, queue <-chan message) {
 	for d := range queue {
 		w.take(ctx, d)
 	}
@@ -191,7 +186,7 @@ func (w *work) lane(ctx context.Context, queue <-chan datagram) {
 
 // take makes the event of one message, or answers what the protocol wants
 // answered.
-func (w *work) take(ctx context.Context, d datagram) {
+func (w *work) take(ctx context.Context, d message) {
 	got, reply, err := w.s.usm.open(d)
 	if err != nil {
 		var why *refusal
@@ -218,11 +213,11 @@ func (w *work) take(ctx context.Context, d datagram) {
 }
 
 // answer sends a reply, which may be nil.
-func (w *work) answer(d datagram, reply []byte) {
+func (w *work) answer(d message, reply []byte) {
 	if reply == nil {
 		return
 	}
-	if _, err := w.conn.WriteToUDPAddrPort(reply, d.from); err != nil {
+	if err := w.conn.Write(reply, d.from); err != nil {
 		w.s.log.Debug("snmp answer not sent", "peer", d.from.Addr().String(), "error", err)
 	}
 }

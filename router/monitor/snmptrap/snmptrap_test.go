@@ -475,7 +475,7 @@ func TestReplay(t *testing.T) {
 	}
 	r.wait(1)
 	// Much later the engine has moved on.
-	d := datagram{data: captured[:n], from: netip.MustParseAddrPort("127.0.0.1:1"), at: time.Now().Add(time.Hour)}
+	d := message{data: captured[:n], from: netip.MustParseAddrPort("127.0.0.1:1"), at: time.Now().Add(time.Hour)}
 	if _, _, err := r.source.usm.open(d); !isRefused(err, replayed) {
 		t.Errorf("an hour later: %v", err)
 	}
@@ -551,7 +551,7 @@ func FuzzOpen(f *testing.F) {
 	f.Add([]byte("\x30\x16\x02\x01\x01\x04\x09" + community + "\xa7\x06\x02\x01\x01\x02\x01\x00"))
 	f.Add([]byte("0>\x02\x01\x030\x11\x02\x04\x00\x00\x00\x01\x02\x03\x00\xff\xe3\x04\x01\x04\x02\x01\x03\x04\x100\x0e\x04\x00\x02\x01\x00\x02\x01\x00\x04\x00\x04\x00\x04\x000\x14\x04\x00\x04\x00\xa0\x0e\x02\x04\x00\x00\x00\x01\x02\x01\x00\x02\x01\x000\x00"))
 	f.Fuzz(func(t *testing.T, in []byte) {
-		d := datagram{data: in, from: netip.MustParseAddrPort("192.0.2.1:9"), at: time.Now()}
+		d := message{data: in, from: netip.MustParseAddrPort("192.0.2.1:9"), at: time.Now()}
 		p, _, err := s.usm.open(d)
 		if (p == nil) == (err == nil) && err == nil {
 			return // a discovery

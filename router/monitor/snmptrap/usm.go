@@ -156,7 +156,7 @@ func (u *usm) boot(ctx context.Context, accept router.AcceptFunc, state router.S
 
 // open decodes a message and checks who sent it. reply, when there is one, is
 // for the sender: with a message, once it is stored; without one, at once.
-func (u *usm) open(d datagram) (p *gosnmp.SnmpPacket, reply []byte, err error) {
+func (u *usm) open(d message) (p *gosnmp.SnmpPacket, reply []byte, err error) {
 	defer func() {
 		// The decoder must not end the source for what somebody sent.
 		if r := recover(); r != nil {
@@ -195,7 +195,7 @@ func version(b []byte) (gosnmp.SnmpVersion, bool) {
 	return 0, false
 }
 
-func (u *usm) openByCommunity(d datagram, v gosnmp.SnmpVersion) (*gosnmp.SnmpPacket, []byte, error) {
+func (u *usm) openByCommunity(d message, v gosnmp.SnmpVersion) (*gosnmp.SnmpPacket, []byte, error) {
 	g := &gosnmp.GoSNMP{Version: v}
 	p, err := g.UnmarshalTrap(d.data, false)
 	if err != nil {
@@ -240,7 +240,7 @@ func acknowledgement(p *gosnmp.SnmpPacket) ([]byte, error) {
 	return out, nil
 }
 
-func (u *usm) openV3(d datagram) (*gosnmp.SnmpPacket, []byte, error) {
+func (u *usm) openV3(d message) (*gosnmp.SnmpPacket, []byte, error) {
 	if p := discovery(d.data); p != nil {
 		u.mu.Lock()
 		u.unknown++

@@ -2,7 +2,6 @@ package syslog
 
 import (
 	"bytes"
-	"net"
 	"net/netip"
 	"time"
 
@@ -13,10 +12,6 @@ import (
 func EventOf(s *Source, text []byte, from netip.Addr, received time.Time) (*rules.Event, error) {
 	return s.event(line{text: text, peer: from, received: received}, "id")
 }
-
-// CountDrops and Drops are the two ends of what the kernel tells.
-func CountDrops(conn *net.UDPConn)               { countDrops(conn) }
-func Drops(oob []byte) (total uint32, told bool) { return drops(oob) }
 
 // Frames takes a stream apart; cut tells which messages are not whole.
 func Frames(stream []byte, most int) (texts []string, cut []bool, err error) {

@@ -194,43 +194,6 @@ func TestUDPTellsOfLoss(t *testing.T) {
 	}
 }
 
-// TestKernelTellsOfDrops: a datagram brings the count of those that found no
-// room before it.
-func TestKernelTellsOfDrops(t *testing.T) {
-	t.Parallel()
-	conn, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	_ = conn.SetReadBuffer(1)
-	syslog.CountDrops(conn)
-	out, err := net.Dial("udp", conn.LocalAddr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer out.Close()
-	const n = 1000
-	for range n {
-		send(t, out, "<13>"+strings.Repeat("x", 200))
-	}
-	buf, oob := make([]byte, 300), make([]byte, 64)
-	read := 0
-	for ; err == nil; read++ { // what found room is there already
-		_ = conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
-		_, err = conn.Read(buf)
-	}
-	send(t, out, "<13>one more")
-	_ = conn.SetReadDeadline(time.Now().Add(patience))
-	_, oobn, _, _, err := conn.ReadMsgUDPAddrPort(buf, oob)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if total, told := syslog.Drops(oob[:oobn]); !told || int(total) != n-(read-1) {
-		t.Fatalf("%d dropped (told: %v), of %d sent %d were read", total, told, n, read-1)
-	}
-}
-
 func TestOnlyPermittedSenders(t *testing.T) {
 	t.Parallel()
 	for _, network := range []string{syslog.UDP, syslog.TCP} {
