@@ -1,8 +1,9 @@
 """Stands for a server of yours: TLS with the certificate in server.pem, which is
 read again for each connection. It writes who came to tls-server.log."""
-import os, socketserver, ssl
+import itertools, os, socketserver, ssl
 
 os.chdir(os.path.dirname(os.path.abspath(__file__)) + "/..")
+count = itertools.count(1)
 
 
 class Handler(socketserver.BaseRequestHandler):
@@ -12,7 +13,7 @@ class Handler(socketserver.BaseRequestHandler):
         try:
             with context.wrap_socket(self.request, server_side=True):
                 with open("tls-server.log", "a") as log:
-                    print("a handshake with", self.client_address[0], file=log)
+                    print("handshake", next(count), "with", self.client_address[0], file=log)
         except OSError:
             pass  # the client went away
 
