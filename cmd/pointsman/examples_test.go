@@ -66,7 +66,7 @@ func TestExamples(t *testing.T) {
 
 func newExample(t *testing.T, folder string) *example {
 	t.Helper()
-	binary, err := liveBinary()
+	binary, err := program()
 	if err != nil {
 		t.Fatal(err)
 	}
