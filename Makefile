@@ -44,7 +44,7 @@ lint: $(LINT) ## golangci-lint, formatting included
 fmt: $(LINT) ## format
 	$(LINT) fmt ./...
 
-examples: build ## check and test every example
+examples: build deps ## check and test every example
 	@scripts/examples.sh
 
 generate: schemas $(BUF) $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-grpc ## code from actions/proto, and docs/schema

@@ -24,6 +24,10 @@ check() {
 	need python3-grpcio "the test of a plugin in Python" has_grpcio
 	need iproute2 "the tests of netlink sources" command -v ip
 	need strace "the tests that count syncs" command -v strace
+	need jq "examples as their READMEs say" command -v jq
+	need curl "examples with webhooks" command -v curl
+	need openssl "examples with webhooks and certificates" command -v openssl
+	need python3-minimal "the example with certificates" command -v python3
 }
 
 check

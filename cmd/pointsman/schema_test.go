@@ -43,8 +43,9 @@ func TestSchemasAreCurrent(t *testing.T) {
 func TestExamplesNameTheirSchema(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("../../examples/*/*.yaml")
-	if err != nil || len(files) < 9 {
-		t.Fatalf("%d files, %v", len(files), err)
+	deeper, err2 := filepath.Glob("../../examples/*/*/*.yaml") // of several configurations
+	if files = append(files, deeper...); err != nil || err2 != nil || len(files) < 33 {
+		t.Fatalf("%d files, %v, %v", len(files), err, err2)
 	}
 	for _, file := range files {
 		text, err := os.ReadFile(file)

@@ -34,7 +34,8 @@ func (a *app) testCmd() *cobra.Command {
 		Short: "Run the tests of the rules, without a router",
 		Long: "Run rule tests: events in, the calls they should cause out, on a virtual clock, with once and dedup.\n" +
 			"PATHs are test files, patterns or folders; without one, every *_test.yaml below the configuration\n" +
-			"file. No process is started and nothing is stored. Exits 1 when a test fails.",
+			"file, but for folders with a pointsman.yaml of their own. No process is started and nothing is\n" +
+			"stored. Exits 1 when a test fails.",
 		Example: "  pointsman test\n  pointsman test 'rules/link*_test.yaml' --coverage",
 		RunE: does(func(_ *cobra.Command, args []string) error {
 			return a.test(args, f)
@@ -160,7 +161,8 @@ func percent(part, whole int) float64 {
 	return 100 * float64(part) / float64(whole)
 }
 
-// testFiles lists the test files that the paths name or hold.
+// testFiles lists the test files that the paths name or hold. A folder below them
+// that has a configuration of its own is left out.
 func testFiles(dir string, paths []string) ([]string, error) {
 	if len(paths) == 0 {
 		paths = []string{dir}
@@ -180,10 +182,15 @@ func testFiles(dir string, paths []string) ([]string, error) {
 			continue
 		}
 		err = filepath.WalkDir(p, func(path string, d fs.DirEntry, err error) error {
-			if err == nil && !d.IsDir() && strings.HasSuffix(path, testSuffix) {
+			switch {
+			case err != nil:
+				return err
+			case d.IsDir() && path != p && isFile(filepath.Join(path, "pointsman.yaml")):
+				return fs.SkipDir // the tests below are about the rules of that configuration
+			case !d.IsDir() && strings.HasSuffix(path, testSuffix):
 				files = append(files, path)
 			}
-			return err
+			return nil
 		})
 		if err != nil {
 			return nil, err
@@ -191,6 +198,11 @@ func testFiles(dir string, paths []string) ([]string, error) {
 	}
 	slices.Sort(files)
 	return slices.Compact(files), nil
+}
+
+func isFile(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular()
 }
 
 // expandPaths replaces patterns that the shell has left as they are.
