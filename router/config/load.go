@@ -258,8 +258,10 @@ type sourceType struct {
 	auth func(r *reader, m *strictyaml.Map) Auth
 	// dedup is the default.
 	dedup time.Duration
+	// text is the default of the key text.
+	text bool
 	// monitor: it runs within the router, so there is nobody to authenticate and
-	// the ids are its own. It has neither auth nor dedup, unless keys name dedup.
+	// the ids are its own. It has neither auth nor dedup.
 	monitor bool
 	// keys are those beyond name, type, auth and dedup; read reads them.
 	keys []string
@@ -311,7 +313,10 @@ func (r *reader) sources(n *strictyaml.Node) []Source {
 		}
 		t := types[known]
 		if t.adapter {
-			t = r.adapterType(t.name, item)
+			var err error
+			if t, err = adapterType(t.name); err != nil {
+				item.Errorf("%v", err)
+			}
 		}
 		keys := []string{"name", "type"}
 		if !t.monitor {
@@ -328,7 +333,7 @@ func (r *reader) sources(n *strictyaml.Node) []Source {
 			s.Auth = r.auth(m.Key("auth"), t.vendor)
 		}
 		r.unique(m, names, "source", &s.Name)
-		if slices.Contains(keys, "dedup") {
+		if !t.monitor {
 			r.duration(m.Key("dedup"), &s.Dedup, s.Auth.leastDedup(), year)
 		}
 		if t.read != nil {

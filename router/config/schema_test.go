@@ -46,7 +46,7 @@ func TestSchemaIsThatOfTheReader(t *testing.T) {
 		Where:  "router/config/schema.go, a key of a source in sourceFields or everySource of router/config/schema_sources.go",
 		Schema: configSchema(t), Read: readConfig(t), Open: []string{"actions[].settings"},
 		// For senders without a header of their own.
-		Refused: []string{"auth.token"},
+		Refused: []string{"auth.token", "auth.header"},
 	})
 }
 

@@ -73,8 +73,8 @@ func TestWebhookProblems(t *testing.T) {
 		"no topics":   {"sources: [{name: a, type: sns, auth: {sns: {topics: []}}}]\n", `1:44: want at least one topic`},
 		"bad topic":   {"sources: [{name: a, type: sns, auth: {sns: {topics: [arn:aws:sns:x]}}}]\n", `1:54: want the ARN of a topic (arn:aws:sns:REGION:ACCOUNT:NAME)`},
 		"sns": {"sources: [{name: a, type: github, auth: {sns: {topics: [x]}}}]\n", `
-1:41: want exactly one of hmac, bearer, basic, token
-1:42: unknown key "sns" (known: hmac, bearer, basic, token, query, header)`},
+1:41: want exactly one of hmac, bearer, basic, token, certificate
+1:42: unknown key "sns" (known: hmac, bearer, basic, token, certificate, query, header)`},
 		"no tokens": {"sources: [{name: a, type: webhook, auth: {bearer: []}, event: {type: body.t}}]\n", `1:51: want at least one token`},
 		"an adapter": {"sources: [{name: a, type: netbox, auth: {token: \"${env:TOKEN}\"}, event: {subject: item.x, tpye: x}}]\n", `1:42: token is for senders with a header of their own (use bearer)
 1:83: unknown name "item" (known: body, headers, query; text is written in quotes)
