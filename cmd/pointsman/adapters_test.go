@@ -52,7 +52,7 @@ func newHookSite(t *testing.T, source string) *hookSite {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := load(t.Context(), cfg, nil, false)
+	l, err := load(t.Context(), cfg, nil, false, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
