@@ -137,7 +137,7 @@ func (r *reader) cron(n *strictyaml.Node, to *timetable.Spec) bool {
 		return false
 	}
 	if warning := c.Lint(); warning != "" {
-		n.Warnf("%s", warning)
+		n.Warn("busy-schedule", 0, "%s", warning)
 	}
 	to.Cron = text
 	return true

@@ -82,7 +82,7 @@ func (r *reader) snmpTrap(m *strictyaml.Map, s *Source) {
 	c.Allow = r.networks(m.Key("allow"))
 	r.oidNames(m.Key("names"), c.Names)
 	if m.Key("community") != nil && !loopback(c.Listen) && len(c.Allow) == 0 {
-		m.Key("community").Warnf("a community is sent in the clear, and whoever reads one can send traps (name the senders in allow, or use v3 users)")
+		m.Key("community").Warn("clear-community", 0, "a community is sent in the clear, and whoever reads one can send traps (name the senders in allow, or use v3 users)")
 	}
 }
 
@@ -103,12 +103,14 @@ func (r *reader) snmpUser(n *strictyaml.Node, names map[string]int) SNMPUser {
 	r.oneOf(m.Key("priv"), &u.Priv, "des", "aes", "aes192", "aes256", "aes192c", "aes256c")
 	r.passphrase(m, "auth", &u.AuthPassphrase)
 	r.passphrase(m, "priv", &u.PrivPassphrase)
-	switch {
-	case m == nil:
-	case u.Auth == "" && m.Key("auth") == nil:
+	if m != nil && m.Key("auth") == nil {
 		n.Errorf("\"auth\" is missing: without it anyone can send as this user (write auth: sha256 and auth_passphrase)")
-	case u.Auth == "md5" || u.Auth == "sha" || u.Priv == "des":
-		n.Warnf("md5, sha and des are broken or weak (use sha256 and aes where the device can)")
+	}
+	if u.Auth == "md5" || u.Auth == "sha" {
+		m.Key("auth").Warn("weak-algorithm", 0, "%s is broken or weak (use sha256 where the device can)", u.Auth)
+	}
+	if u.Priv == "des" {
+		m.Key("priv").Warn("weak-algorithm", 0, "des is broken (use aes where the device can)")
 	}
 	return u
 }

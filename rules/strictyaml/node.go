@@ -84,11 +84,6 @@ func (n *Node) ErrorfAt(offset int, format string, args ...any) {
 	}
 }
 
-// Warnf reports a warning at the node to its document; nothing for nil.
-func (n *Node) Warnf(format string, args ...any) {
-	n.Warn("", 0, format, args...)
-}
-
 // Warn reports a warning of a kind, see Error.Code, at a byte offset of the
 // decoded text; see At. Nothing for nil.
 func (n *Node) Warn(code string, offset int, format string, args ...any) {
