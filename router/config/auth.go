@@ -333,6 +333,10 @@ func (r *reader) secret(n *strictyaml.Node, least int) Secret {
 }
 
 func (r *reader) oneOf(n *strictyaml.Node, to *string, allowed ...string) {
+	if !n.IsText() {
+		n.Want("one of " + strings.Join(allowed, ", "))
+		return
+	}
 	text, ok := r.maybe(n)
 	if !ok {
 		return

@@ -15,7 +15,12 @@ import (
 	"github.com/pointsman/pointsman/rules/strictyaml"
 )
 
-func (r *reader) listen(n *strictyaml.Node, to *string) {
+// listen reads host:port; such is an example.
+func (r *reader) listen(n *strictyaml.Node, such string, to *string) {
+	if !n.IsText() {
+		n.Want("host:port, such as " + such)
+		return
+	}
 	text, ok := r.maybe(n)
 	if !ok {
 		return
@@ -25,10 +30,50 @@ func (r *reader) listen(n *strictyaml.Node, to *string) {
 		_, err = strconv.ParseUint(port, 10, 16)
 	}
 	if err != nil || strings.ContainsAny(host, " /@") {
-		n.Errorf("want host:port, such as 127.0.0.1:8080")
+		n.Errorf("want host:port, such as %s", such)
 		return
 	}
 	*to = text
+}
+
+// taken is an address, and what listens on it.
+type taken struct {
+	network, host, port, by string
+	node                    *strictyaml.Node
+}
+
+// take refuses an address that something else listens on already. n is where
+// it is written, nil when it is a default; network is tcp or udp.
+func (r *reader) take(n *strictyaml.Node, network, address, by string) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil || port == "0" { // it has its problem already, or the system chooses
+		return
+	}
+	one := taken{network: network, host: host, port: port, by: by, node: n}
+	for _, other := range r.taken {
+		if !other.overlaps(one) {
+			continue
+		}
+		at, first := n, other.by
+		if at == nil { // the default of the other is not to blame
+			at, first = other.node, by
+		}
+		at.Errorf("port %s of %s is taken by %s (choose another port)", port, network, first)
+		return
+	}
+	r.taken = append(r.taken, one)
+}
+
+// overlaps tells whether two addresses cannot be listened on at once.
+func (t taken) overlaps(o taken) bool {
+	v4 := func(host string) bool {
+		ip, err := netip.ParseAddr(host)
+		return err == nil && ip.Is4()
+	}
+	covers := func(a, b string) bool {
+		return a == "" || a == "::" || a == "0.0.0.0" && (v4(b) || b == "localhost")
+	}
+	return t.network == o.network && t.port == o.port && (t.host == o.host || covers(t.host, o.host) || covers(o.host, t.host))
 }
 
 // loopback tells whether only this host can reach an address.

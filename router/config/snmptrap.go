@@ -2,6 +2,7 @@ package config
 
 import (
 	"encoding/hex"
+	"fmt"
 	"net/netip"
 	"regexp"
 	"strings"
@@ -59,7 +60,8 @@ func (r *reader) snmpTrap(m *strictyaml.Map, s *Source) {
 	c := &SNMPTrap{Names: make(map[string]string)}
 	s.SNMPTrap = c
 	m.Required("listen")
-	r.listen(m.Key("listen"), &c.Listen)
+	r.listen(m.Key("listen"), "0.0.0.0:9162", &c.Listen)
+	r.take(m.Key("listen"), "udp", c.Listen, fmt.Sprintf("source %q", s.Name))
 	if n := m.Key("community"); n != nil {
 		c.Community = r.secret(n, 1)
 	}
@@ -69,7 +71,7 @@ func (r *reader) snmpTrap(m *strictyaml.Map, s *Source) {
 	for _, item := range items {
 		c.Users = append(c.Users, r.snmpUser(item, names))
 	}
-	if m.Key("community") == nil && len(items) == 0 {
+	if m.Key("community") == nil && (users == nil || users.IsList() && len(items) == 0) {
 		m.Node().Errorf("want community (for v1 and v2c), users (for v3), or both")
 	}
 	if text, ok := r.maybe(m.Key("engine_id")); ok {
@@ -134,6 +136,10 @@ func (r *reader) passphrase(m *strictyaml.Map, protocol string, to *Secret) {
 // snmptranslate -Tz prints them.
 func (r *reader) oidNames(n *strictyaml.Node, to map[string]string) {
 	if n == nil {
+		return
+	}
+	if !n.IsList() && !n.IsMap() {
+		n.Want("a mapping of identifiers to names, or a list of files")
 		return
 	}
 	if n.IsList() {

@@ -94,7 +94,7 @@ sources:
 	}
 	want := `
 3:5: want community (for v1 and v2c), users (for v3), or both
-3:39: want text, got an integer (write "9162" in quotes)
+3:39: want host:port, such as 0.0.0.0:9162, got an integer
 4:65: the secret is empty
 4:80: want 5 to 32 bytes in hexadecimal, such as 80001f8804706f696e74 (RFC 3411, SnmpEngineID)
 4:93: "192.0.2.0/33" is not a network (write it like 192.0.2.0/24 or 2001:db8::/32)

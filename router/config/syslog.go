@@ -2,6 +2,7 @@ package config
 
 import (
 	"crypto/sha256"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -49,6 +50,11 @@ func (r *reader) syslog(m *strictyaml.Map, s *Source) {
 	s.Syslog = c
 	listen := m.Required("listen")
 	r.syslogListen(listen, c)
+	network := "tcp"
+	if c.Network == "udp" {
+		network = "udp"
+	}
+	r.take(listen, network, c.Listen, fmt.Sprintf("source %q", s.Name))
 	r.zone(m.Key("timezone"), &c.Timezone)
 	allow := m.Key("allow")
 	c.Allow = r.networks(allow)
@@ -82,6 +88,11 @@ func (r *reader) syslog(m *strictyaml.Map, s *Source) {
 
 // syslogListen reads udp://host:port and its like.
 func (r *reader) syslogListen(n *strictyaml.Node, c *Syslog) {
+	const want = "udp://host:port, tcp://host:port or tls://host:port, such as udp://0.0.0.0:5514"
+	if !n.IsText() {
+		n.Want(want)
+		return
+	}
 	text, ok := r.maybe(n)
 	if !ok {
 		return
@@ -92,7 +103,7 @@ func (r *reader) syslogListen(n *strictyaml.Node, c *Syslog) {
 		_, err = strconv.ParseUint(port, 10, 16)
 	}
 	if !ok || err != nil || strings.ContainsAny(host, " /@") || network != "udp" && network != "tcp" && network != "tls" {
-		n.Errorf("want udp://host:port, tcp://host:port or tls://host:port, such as udp://0.0.0.0:5514")
+		n.Errorf("want %s", want)
 		return
 	}
 	c.Network, c.Listen = network, address

@@ -62,7 +62,7 @@ func TestWebhookProblems(t *testing.T) {
 10:16: this is an expression already (write it without ${{ and }})
 11:16: a reference is not possible in an expression: what it yields is stored with the event
 12:13: the expression is empty (remove the key, or write one)`},
-		"size":        {"sources: [{name: a, type: webhook, body: 1GiB, event: {type: body.t}}]\n", `1:42: 1073741824 bytes are out of range (1024 to 67108864)`},
+		"size":        {"sources: [{name: a, type: webhook, body: 1GiB, event: {type: body.t}}]\n", `1:42: 1GiB is out of range (1KiB to 64MiB)`},
 		"reserved":    {"sources: [{name: events, type: webhook, event: {type: body.t}}]\n", `1:18: the name "events" is reserved`},
 		"bad strip":   {"sources: [{name: a, type: webhook, strip: [secret], event: {type: body.t}}]\n", `1:44: this is not a path (write it like body.a.b, headers.x-name or query.name)`},
 		"extension":   {"sources: [{name: a, type: webhook, event: {type: body.t, extensions: {Site: body.s}}}]\n", `1:77: attribute Site has a name with other characters than a-z and 0-9`},

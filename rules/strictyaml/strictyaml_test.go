@@ -346,6 +346,9 @@ func TestParseSize(t *testing.T) {
 		"64KB": 64e3, "64kB": 64e3, "1MB": 1e6, "8GB": 8e9, "0B": 0,
 	}
 	for text, want := range good {
+		if again, err := strictyaml.ParseSize(strictyaml.FormatSize(want)); err != nil || again != want {
+			t.Errorf("%s is written as %s", text, strictyaml.FormatSize(want))
+		}
 		if got, err := strictyaml.ParseSize(text); err != nil || got != want {
 			t.Errorf("%q: got %v, %v", text, got, err)
 		}
