@@ -76,7 +76,7 @@ func TestWebhookProblems(t *testing.T) {
 1:41: want exactly one of hmac, bearer, basic, token, certificate
 1:42: unknown key "sns" (known: hmac, bearer, basic, token, certificate, query, header)`},
 		"no tokens": {"sources: [{name: a, type: webhook, auth: {bearer: []}, event: {type: body.t}}]\n", `1:51: want at least one token`},
-		"an adapter": {"sources: [{name: a, type: netbox, auth: {token: \"${env:TOKEN}\"}, event: {subject: item.x, tpye: x}}]\n", `1:42: token is for senders with a header of their own (use bearer)
+		"an adapter": {"sources: [{name: a, type: netbox, auth: {token: \"${env:TOKEN}\"}, event: {subject: item.x, tpye: x}}]\n", `1:42: token is for senders with a header of their own (use hmac)
 1:83: unknown name "item" (known: body, headers, query; text is written in quotes)
 1:91: unknown key "tpye" (did you mean "type"?)`},
 		"token": {"sources: [{name: a, type: webhook, auth: {token: \"${env:TOKEN}\"}, event: {type: body.t}}]\n", `1:43: "header" is missing (the header that carries the token)`},
