@@ -25,15 +25,22 @@ func (r *reader) listen(n *strictyaml.Node, such string, to *string) {
 	if !ok {
 		return
 	}
-	host, port, err := net.SplitHostPort(text)
-	if err == nil {
-		_, err = strconv.ParseUint(port, 10, 16)
-	}
-	if err != nil || strings.ContainsAny(host, " /@") {
+	if !listenable(text) {
 		n.Errorf("want host:port, such as %s", such)
 		return
 	}
 	*to = text
+}
+
+// listenable tells whether a text is host:port; no host means all addresses of
+// this one, port 0 any that is free.
+func listenable(text string) bool {
+	host, port, err := net.SplitHostPort(text)
+	if err != nil || strings.ContainsAny(host, " /@") {
+		return false
+	}
+	_, err = strconv.ParseUint(port, 10, 16)
+	return err == nil
 }
 
 // taken is an address, and what listens on it.
@@ -168,16 +175,23 @@ func (r *reader) tls(n *strictyaml.Node) *TLS {
 			at.Errorf("certificate and key: %s", err)
 		}
 	}
-	ca := m.Key("client_ca")
-	if path, ok := r.maybe(ca); ok {
-		out.ClientCA = r.path(path)
-		data, err := readLimited(out.ClientCA, maxSecretFile)
-		switch {
-		case err != nil:
-			ca.Errorf("file %s cannot be read: %s", out.ClientCA, reason(err))
-		case !x509.NewCertPool().AppendCertsFromPEM(data):
-			ca.Errorf("file %s holds no certificate in PEM form", out.ClientCA)
-		}
-	}
+	out.ClientCA, _ = r.authorities(m.Key("client_ca"))
 	return out
+}
+
+// authorities reads the path of a file with certificates, and the file.
+func (r *reader) authorities(n *strictyaml.Node) (path, pem string) {
+	text, ok := r.maybe(n)
+	if !ok {
+		return "", ""
+	}
+	path = r.path(text)
+	data, err := readLimited(path, maxSecretFile)
+	switch {
+	case err != nil:
+		n.Errorf("file %s cannot be read: %s", path, reason(err))
+	case !x509.NewCertPool().AppendCertsFromPEM(data):
+		n.Errorf("file %s holds no certificate in PEM form", path)
+	}
+	return path, string(data)
 }

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"crypto/x509"
 	"fmt"
 	"net"
 	"net/http"
@@ -350,17 +349,7 @@ func (t *probeReader) trust(m *strictyaml.Map) ProbeTrust {
 		out.Verify = v
 	}
 	t.fillable(m.Key("server_name"), &out.ServerName)
-	ca := m.Key("ca")
-	if path, ok := t.maybe(ca); ok {
-		data, err := readLimited(t.path(path), maxSecretFile)
-		switch {
-		case err != nil:
-			ca.Errorf("file %s cannot be read: %s", t.path(path), reason(err))
-		case !x509.NewCertPool().AppendCertsFromPEM(data):
-			ca.Errorf("file %s holds no certificate in PEM form", t.path(path))
-		}
-		out.CA = string(data)
-	}
+	_, out.CA = t.authorities(m.Key("ca"))
 	return out
 }
 

@@ -47,7 +47,7 @@ func scheduleKeys() []string {
 func (r *reader) schedule(m *strictyaml.Map, s *Source) {
 	sc := &Schedule{CatchUp: CatchUpNone}
 	s.Schedule = sc
-	loc := r.timezone(m.Key("timezone"), &sc.Times)
+	loc := r.timezone(m.Key("timezone"), &sc.Times.Timezone)
 	ok := r.times(m, sc, loc)
 	ok = r.except(m.Key("except"), &sc.Times) && ok
 	r.duration(m.Key("jitter"), &sc.Jitter, 0, year)
@@ -104,7 +104,9 @@ func (r *reader) times(m *strictyaml.Map, sc *Schedule, loc *time.Location) (ok 
 	return r.at(m.Key("at"), &sc.Times, loc)
 }
 
-func (r *reader) timezone(n *strictyaml.Node, to *timetable.Spec) *time.Location {
+// timezone reads the name of a time zone, UTC when it is left out. It returns nil
+// for one that is not known.
+func (r *reader) timezone(n *strictyaml.Node, to *string) *time.Location {
 	if n == nil {
 		return time.UTC
 	}
@@ -117,7 +119,7 @@ func (r *reader) timezone(n *strictyaml.Node, to *timetable.Spec) *time.Location
 		n.Errorf("%v", err)
 		return nil
 	}
-	to.Timezone = text
+	*to = text
 	return loc
 }
 

@@ -3,14 +3,11 @@ package config
 import (
 	"crypto/sha256"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
-	"strconv"
 	"strings"
 	"time"
 
-	"github.com/pointsman/pointsman/router/config/timetable"
 	"github.com/pointsman/pointsman/rules/strictyaml"
 )
 
@@ -55,7 +52,7 @@ func (r *reader) syslog(m *strictyaml.Map, s *Source) {
 		network = "udp"
 	}
 	r.take(listen, network, c.Listen, fmt.Sprintf("source %q", s.Name))
-	r.zone(m.Key("timezone"), &c.Timezone)
+	r.timezone(m.Key("timezone"), &c.Timezone)
 	allow := m.Key("allow")
 	c.Allow = r.networks(allow)
 	r.size(m.Key("max_line"), &c.MaxLine, 512, 64<<10)
@@ -98,28 +95,11 @@ func (r *reader) syslogListen(n *strictyaml.Node, c *Syslog) {
 		return
 	}
 	network, address, ok := strings.Cut(text, "://")
-	host, port, err := net.SplitHostPort(address)
-	if err == nil {
-		_, err = strconv.ParseUint(port, 10, 16)
-	}
-	if !ok || err != nil || strings.ContainsAny(host, " /@") || network != "udp" && network != "tcp" && network != "tls" {
+	if !ok || !listenable(address) || network != "udp" && network != "tcp" && network != "tls" {
 		n.Errorf("want %s", want)
 		return
 	}
 	c.Network, c.Listen = network, address
-}
-
-// zone reads the name of a time zone.
-func (r *reader) zone(n *strictyaml.Node, to *string) {
-	text, ok := r.maybe(n)
-	if !ok {
-		return
-	}
-	if _, err := timetable.Zone(text); err != nil {
-		n.Errorf("%v", err)
-		return
-	}
-	*to = text
 }
 
 // networks reads a list of networks and single addresses.
