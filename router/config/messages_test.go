@@ -33,6 +33,10 @@ func TestMessages(t *testing.T) {
 			"sources:\n  - {name: a, type: syslog, listen: \"udp://127.0.0.1:9162\"}\n  - {name: b, type: snmptrap, listen: \"127.0.0.1:9162\", community: \"${env:TOKEN}\"}",
 			`3:39: port 9162 of udp is taken by source "a" (choose another port)`,
 		},
+		"any of both": {
+			"sources: [{name: a, type: syslog, listen: \"udp://0.0.0.0:05514\", allow: [192.0.2.7]}, {name: b, type: syslog, listen: \"udp://[::1]:5514\"}]",
+			`1:119: port 5514 of udp is taken by source "a" (choose another port)`,
+		},
 		"a port of listen": {"sources: [{name: a, type: syslog, listen: \"tcp://:8080\", allow: [192.0.2.7]}]", `1:43: port 8080 of tcp is taken by listen (choose another port)`},
 	} {
 		_, err := config.Load(write(t, tc.in+"\n"), options())

@@ -45,15 +45,18 @@ func listenable(text string) bool {
 
 // taken is an address, and what listens on it.
 type taken struct {
-	network, host, port, by string
-	node                    *strictyaml.Node
+	network, host string
+	port          uint64
+	by            string
+	node          *strictyaml.Node
 }
 
 // take refuses an address that something else listens on already. n is where
 // it is written, nil when it is a default; network is tcp or udp.
 func (r *reader) take(n *strictyaml.Node, network, address, by string) {
-	host, port, err := net.SplitHostPort(address)
-	if err != nil || port == "0" { // it has its problem already, or the system chooses
+	host, text, err := net.SplitHostPort(address)
+	port, bad := strconv.ParseUint(text, 10, 16)
+	if err != nil || bad != nil || port == 0 { // it has its problem already, or the system chooses
 		return
 	}
 	one := taken{network: network, host: host, port: port, by: by, node: n}
@@ -65,22 +68,20 @@ func (r *reader) take(n *strictyaml.Node, network, address, by string) {
 		if at == nil { // the default of the other is not to blame
 			at, first = other.node, by
 		}
-		at.Errorf("port %s of %s is taken by %s (choose another port)", port, network, first)
+		at.Errorf("port %d of %s is taken by %s (choose another port)", port, network, first)
 		return
 	}
 	r.taken = append(r.taken, one)
 }
 
-// overlaps tells whether two addresses cannot be listened on at once.
+// overlaps tells whether two addresses cannot be listened on at once. All
+// addresses of a host, however they are written, are those of IPv4 and IPv6.
 func (t taken) overlaps(o taken) bool {
-	v4 := func(host string) bool {
+	all := func(host string) bool {
 		ip, err := netip.ParseAddr(host)
-		return err == nil && ip.Is4()
+		return host == "" || err == nil && ip.IsUnspecified()
 	}
-	covers := func(a, b string) bool {
-		return a == "" || a == "::" || a == "0.0.0.0" && (v4(b) || b == "localhost")
-	}
-	return t.network == o.network && t.port == o.port && (t.host == o.host || covers(t.host, o.host) || covers(o.host, t.host))
+	return t.network == o.network && t.port == o.port && (t.host == o.host || all(t.host) || all(o.host))
 }
 
 // loopback tells whether only this host can reach an address.

@@ -48,6 +48,9 @@ func (r *reader) schedule(m *strictyaml.Map, s *Source) {
 	sc := &Schedule{CatchUp: CatchUpNone}
 	s.Schedule = sc
 	loc := r.timezone(m.Key("timezone"), &sc.Times.Timezone)
+	if sc.Times.Timezone == "UTC" {
+		sc.Times.Timezone = "" // as when it is left out: to write the default is no change
+	}
 	ok := r.times(m, sc, loc)
 	ok = r.except(m.Key("except"), &sc.Times) && ok
 	r.duration(m.Key("jitter"), &sc.Jitter, 0, year)

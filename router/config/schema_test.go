@@ -4,7 +4,10 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/pointsman/pointsman/router/config"
 	"github.com/pointsman/pointsman/rules/schema/schematest"
@@ -107,6 +110,113 @@ func TestSchemaAndReaderRefuse(t *testing.T) {
 			t.Errorf("%s: %v", text, err)
 		}
 	}
+}
+
+// TestDefaultsOfSchema: what the schema calls a default changes nothing when it
+// is written.
+func TestDefaultsOfSchema(t *testing.T) {
+	t.Parallel()
+	var root struct {
+		Properties map[string]struct{ Default any }
+	}
+	text := configSchema(t)
+	if err := json.Unmarshal(text, &root); err != nil {
+		t.Fatal(err)
+	}
+	tried := 0
+	same := func(without, with string) {
+		t.Helper()
+		tried++
+		if diff := cmp.Diff(loadedAs(t, without), loadedAs(t, with)); diff != "" {
+			t.Errorf("-without +with\n%s: %s", with, diff)
+		}
+	}
+	for key, p := range root.Properties {
+		if p.Default != nil {
+			same("{}", key+": "+asYAML(t, p.Default))
+		}
+	}
+	minimal := map[string]string{
+		"webhook": "event: {type: body.t}", "standard-webhooks": "auth: {hmac: {secret: " + longSecret + "}}", "schedule": "every: 5m",
+		"snmptrap": "listen: \"127.0.0.1:9162\", community: c", "syslog": "listen: \"tcp://127.0.0.1:5514\"", "probe": "icmp: a",
+		"netlink": "watch: [link]", "file": "path: a",
+	}
+	for _, name := range config.Adapters() {
+		minimal[name] = "dedup: " + map[bool]string{true: "72h", false: "24h"}[name == "github"]
+	}
+	for kind, fields := range typesOfSchema(t, text) {
+		without := "type: " + kind + ", " + minimal[kind]
+		for key, value := range fields {
+			if !strings.Contains(minimal[kind], key+":") {
+				same("sources: [{name: a, "+without+"}]", "sources: [{name: a, "+without+", "+key+": "+asYAML(t, value)+"}]")
+			}
+		}
+	}
+	if tried < 50 {
+		t.Errorf("only %d defaults", tried)
+	}
+}
+
+// typesOfSchema are the defaults of the keys of each type of source.
+func typesOfSchema(t *testing.T, text []byte) map[string]map[string]any {
+	t.Helper()
+	type field struct {
+		Default any
+		Const   string
+	}
+	var root struct {
+		Properties struct {
+			Sources struct {
+				Items struct {
+					AllOf []struct {
+						Then struct{ Properties map[string]field }
+					}
+				}
+			}
+		}
+	}
+	if err := json.Unmarshal(text, &root); err != nil {
+		t.Fatal(err)
+	}
+	out := make(map[string]map[string]any)
+	for _, form := range root.Properties.Sources.Items.AllOf {
+		p := form.Then.Properties
+		kind := p["type"].Const
+		out[kind] = make(map[string]any)
+		for key, f := range p {
+			if f.Default != nil {
+				out[kind][key] = f.Default
+			}
+		}
+	}
+	return out
+}
+
+func asYAML(t *testing.T, v any) string {
+	t.Helper()
+	text, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// loadedAs is a configuration as JSON, but for where it was.
+func loadedAs(t *testing.T, text string) string {
+	t.Helper()
+	path := write(t, text+"\n")
+	opt := options()
+	opt.Bundled = []string{"exec", "http", "log"}
+	c, err := config.Load(path, opt)
+	if err != nil {
+		t.Fatalf("%s: %s", text, err)
+	}
+	c.File, c.Warnings = "", nil
+	out, err := json.Marshal(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.ReplaceAll(string(out), filepath.Dir(path), "DIR")
 }
 
 // refusedSources are mistakes that are easily made, without name.
