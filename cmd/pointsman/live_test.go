@@ -1,17 +1,10 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"encoding/json"
-	"fmt"
 	"io"
 	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -20,133 +13,37 @@ import (
 // liveTime bounds everything that is waited for in tests with real processes.
 const liveTime = 30 * time.Second
 
-// liveBinary builds the program once and names it by an open file, so that
-// nothing is left behind. Plugins are processes of the program, so the test
-// binary cannot stand in for it.
-var liveBinary = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "pointsman-live-")
-	if err != nil {
-		return "", err
-	}
-	defer os.RemoveAll(dir)
-	path := filepath.Join(dir, "pointsman")
-	if out, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput(); err != nil {
-		return "", fmt.Errorf("%w: %s", err, out)
-	}
-	fd, err := syscall.Open(path, syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
-	if err != nil {
-		return "", err
-	}
-	return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), fd), nil
-})
-
-// live is a router in a process of its own.
-type live struct {
-	t             *testing.T
-	cmd           *exec.Cmd
-	dir           string
-	events, admin string // base URLs
-	token         string
-
-	mu   sync.Mutex // guards logs
-	logs bytes.Buffer
-	done chan struct{}
-}
+// live is a router whose configuration says nothing of ports, such as that of an
+// example. It must end well when it is told to.
+type live struct{ *served }
 
 // startLive runs serve on dir/pointsman.yaml, to which free ports are added,
 // until the test ends.
 func startLive(t *testing.T, dir string, env ...string) *live {
 	t.Helper()
-	binary, err := liveBinary()
+	bin, err := program()
 	if err != nil {
 		t.Fatal(err)
 	}
-	config := filepath.Join(dir, "pointsman.yaml")
-	text, err := os.ReadFile(config)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := &site{t: t, dir: dir, bin: bin, env: env}
 	const ports = "listen: 127.0.0.1:0\nadmin: {listen: 127.0.0.1:0}\n"
-	if !strings.HasSuffix(string(text), ports) { // not started here before
-		if err := os.WriteFile(config, append(text, ports...), 0o600); err != nil {
-			t.Fatal(err)
-		}
+	if text := s.read("pointsman.yaml"); !strings.HasSuffix(text, ports) { // not started here before
+		s.write("pointsman.yaml", text+ports)
 	}
-	l := &live{t: t, dir: dir, done: make(chan struct{})}
-	l.cmd = exec.Command(binary, "serve", "-c", config)
-	l.cmd.Env = append(os.Environ(), env...)
-	stderr, err := l.cmd.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := l.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	listening := make(chan struct{})
-	go l.read(stderr, listening)
+	l := &live{s.serve()}
 	t.Cleanup(l.stop)
-	select {
-	case <-listening:
-	case <-l.done:
-		t.Fatalf("serve ended\n%s", l.log())
-	case <-time.After(liveTime):
-		t.Fatalf("serve does not listen\n%s", l.log())
-	}
-	token, err := os.ReadFile(filepath.Join(dir, "pointsman-data", "admin-token"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.token = strings.TrimSpace(string(token))
-	l.until("the router is ready", func() bool {
-		status, _ := l.get("/readyz")
-		return status == http.StatusOK
-	})
 	return l
-}
-
-func (l *live) read(stderr io.Reader, listening chan<- struct{}) {
-	defer close(l.done)
-	lines := bufio.NewScanner(stderr)
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
-		l.mu.Lock()
-		l.logs.Write(append(lines.Bytes(), '\n'))
-		l.mu.Unlock()
-		var line struct{ Msg, Events, Admin string }
-		if json.Unmarshal(lines.Bytes(), &line) == nil && line.Msg == "listening" {
-			l.events, l.admin = "http://"+line.Events, "http://"+line.Admin
-			close(listening)
-		}
-	}
 }
 
 // stop ends the router as a service manager does, and waits for it.
 func (l *live) stop() {
-	if l.cmd.ProcessState != nil {
-		return
-	}
-	_ = l.cmd.Process.Signal(syscall.SIGTERM)
-	<-l.done // the pipe must be read before Wait closes it
-	if err := l.cmd.Wait(); err != nil {
-		l.t.Errorf("serve: %v\n%s", err, l.log())
+	_ = l.cmd.Process.Signal(syscall.SIGTERM) // it may have ended before
+	if code := l.ended(liveTime); code != exitOK {
+		l.t.Errorf("serve exits with %d\n%s", code, l.log())
 	}
 }
 
-func (l *live) log() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.logs.String()
-}
-
-// until polls a real process, which signals in no other way.
-func (l *live) until(what string, ok func() bool) {
-	l.t.Helper()
-	for end := time.Now().Add(liveTime); !ok(); <-time.After(20 * time.Millisecond) {
-		if time.Now().After(end) {
-			l.t.Fatalf("waited in vain until %s\n%s", what, l.log())
-		}
-	}
-}
+func (l *live) log() string { return l.said() }
 
 // get asks the admin listener.
 func (l *live) get(path string) (int, string) {

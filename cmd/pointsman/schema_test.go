@@ -128,6 +128,11 @@ func TestSchemaOfDocs(t *testing.T) {
 	if err != nil || len(pages) < 5 {
 		t.Fatalf("%d pages, %v", len(pages), err)
 	}
+	sources, err := filepath.Glob("../../docs/sources/*.md")
+	if err != nil || len(sources) < 15 {
+		t.Fatalf("%d pages on sources, %v", len(sources), err)
+	}
+	pages = append(pages, sources...)
 	blocks := 0
 	for _, page := range pages {
 		text, err := os.ReadFile(page)
@@ -149,7 +154,7 @@ func TestSchemaOfDocs(t *testing.T) {
 			}
 		}
 	}
-	if blocks < 10 {
+	if blocks < 50 {
 		t.Errorf("%d blocks", blocks)
 	}
 }

@@ -39,8 +39,8 @@ type site struct {
 	t   *testing.T
 	dir string
 	bin string
-	// serveArgs are further arguments of serve.
-	serveArgs []string
+	// serveArgs are further arguments of serve; env are variables of all commands.
+	serveArgs, env []string
 }
 
 const routerConfig = `
@@ -100,7 +100,7 @@ func (s *site) read(name string) string {
 
 func (s *site) command(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, s.bin, append(args, "-c", s.path("pointsman.yaml"))...)
-	cmd.Env = append(os.Environ(), "POINTSMAN_ADMIN_URL=", "POINTSMAN_URL=", "POINTSMAN_TOKEN=")
+	cmd.Env = append(append(os.Environ(), "POINTSMAN_ADMIN_URL=", "POINTSMAN_URL=", "POINTSMAN_TOKEN="), s.env...)
 	return cmd
 }
 
@@ -185,7 +185,7 @@ func (s *site) launch() *served {
 	case err := <-r.exited:
 		r.exited <- err
 		s.t.Fatalf("serve: %v\n%s", err, r.said())
-	case <-time.After(10 * time.Second):
+	case <-time.After(liveTime):
 		s.t.Fatalf("serve does not listen:\n%s", r.said())
 	}
 	r.token = strings.TrimSpace(s.read("pointsman-data/admin-token"))
@@ -203,7 +203,7 @@ func (r *served) until(what string, done func() bool) {
 	r.t.Helper()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
-	late := time.After(20 * time.Second)
+	late := time.After(liveTime)
 	for !done() {
 		select {
 		case <-tick.C:

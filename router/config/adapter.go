@@ -2,6 +2,7 @@ package config
 
 import (
 	"embed"
+	"fmt"
 	"io/fs"
 
 	"github.com/pointsman/pointsman/rules"
@@ -78,21 +79,20 @@ func (r *reader) vendor(n *strictyaml.Node) vendor {
 }
 
 // adapterType makes a type of an adapter.
-func (r *reader) adapterType(name string, item *strictyaml.Node) sourceType {
+func adapterType(name string) (sourceType, error) {
 	t := sourceType{name: name, keys: hookKeys()}
 	d, err := define(name)
 	if err != nil {
-		item.Errorf("the adapter %s is broken: %v", name, err)
-		return t
+		return t, fmt.Errorf("the adapter %s is broken: %w", name, err)
 	}
-	t.vendor, t.dedup = d.vendor, d.source.Dedup
+	t.vendor, t.dedup, t.text = d.vendor, d.source.Dedup, d.source.Text
 	t.read = func(r *reader, m *strictyaml.Map, s *Source) {
 		s.Text, s.Protocol = d.source.Text, d.source.Protocol
 		defaults := d.source.Translation
 		defaults.Name = s.Name
 		r.translation(m, s, defaults)
 	}
-	return t
+	return t, nil
 }
 
 // sns reads {topics: [ARN, ...]}.

@@ -195,15 +195,19 @@ func (r *reader) basic(n *strictyaml.Node) Auth {
 
 func (r *reader) token(m *strictyaml.Map, v vendor) Auth {
 	a := Auth{Kind: AuthToken, Header: v.token}
+	instead := "bearer"
+	if v.hmac.Header != "" {
+		instead = "hmac"
+	}
 	r.tokens(m.Key("token"), &a)
 	r.set(m.Key("header"), &a.Header)
 	switch {
 	case m.KeyNode("header") != nil && !v.open && v.token == "":
-		m.KeyNode("header").Errorf("this sender cannot choose a header (use bearer)")
+		m.KeyNode("header").Errorf("this sender cannot choose a header (use %s)", instead)
 	case a.Header == "" && v.open:
 		m.KeyNode("token").Errorf("\"header\" is missing (the header that carries the token)")
 	case a.Header == "":
-		m.KeyNode("token").Errorf("token is for senders with a header of their own (use bearer)")
+		m.KeyNode("token").Errorf("token is for senders with a header of their own (use %s)", instead)
 	case strings.ContainsFunc(a.Header, notInHeaderName):
 		m.Key("header").Errorf("%q is not the name of a header", a.Header)
 	}
@@ -333,6 +337,10 @@ func (r *reader) secret(n *strictyaml.Node, least int) Secret {
 }
 
 func (r *reader) oneOf(n *strictyaml.Node, to *string, allowed ...string) {
+	if !n.IsText() {
+		n.Want("one of " + strings.Join(allowed, ", "))
+		return
+	}
 	text, ok := r.maybe(n)
 	if !ok {
 		return

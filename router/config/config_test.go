@@ -147,7 +147,7 @@ func TestProblems(t *testing.T) {
 	tests := []struct{ name, in, want string }{
 		{"several at once", "nmae: x\nlisten: 8080\nactions:\n  - {name: a, plugin: exce}\n  - {name: a, plugin: exec}\n", `
 1:1: unknown key "nmae" (did you mean "name"?)
-2:9: want text, got an integer (write "8080" in quotes)
+2:9: want host:port, such as 127.0.0.1:8080, got an integer
 4:23: unknown plugin "exce" (did you mean "exec"?; an executable needs a path such as ./exce)
 5:12: action "a" is defined in line 4 already`},
 		{"source type", "sources:\n  - {name: x, type: nettbox, auth: {token: hunter2}}\n  - {name: y}\n  - z\n", `

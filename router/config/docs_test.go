@@ -1,10 +1,15 @@
 package config_test
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/pointsman/pointsman/router/config"
 )
@@ -14,6 +19,50 @@ func TestDocs(t *testing.T) {
 	t.Parallel()
 	for name, least := range map[string]int{"configuration.md": 5, "webhooks.md": 2, "sources/schedule.md": 1} {
 		testDoc(t, filepath.Join("../../docs", name), least)
+	}
+}
+
+// TestWarningsOfDocs: each row of the table of warnings gives the one of its
+// code, and the table has every code.
+func TestWarningsOfDocs(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../docs/configuration.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(page), "\n## Warnings\n")
+	table, _, _ = strings.Cut(table, "\n## ")
+	var documented []string
+	for _, row := range regexp.MustCompile("(?m)^\\| `([a-z-]+)` \\| `(.+?)` \\|").FindAllStringSubmatch(table, -1) {
+		documented = append(documented, row[1])
+		opt := options()
+		opt.Env = func(string) (string, bool) { return longSecret, true }
+		c, err := config.Load(write(t, row[2]+"\n"), opt)
+		if err != nil {
+			t.Errorf("%s: %s", row[1], err)
+			continue
+		}
+		if len(c.Warnings) != 1 || c.Warnings[0].Code != row[1] {
+			t.Errorf("%s: %s gives %v", row[1], row[2], c.Warnings)
+		}
+	}
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	used := map[string]bool{}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, call := range regexp.MustCompile(`\.Warn\("?([^,"]*)`).FindAllStringSubmatch(string(text), -1) {
+			used[call[1]] = true
+		}
+	}
+	slices.Sort(documented)
+	if diff := cmp.Diff(slices.Sorted(maps.Keys(used)), documented); diff != "" {
+		t.Errorf("-code +docs/configuration.md\n%s", diff)
 	}
 }
 

@@ -23,6 +23,8 @@ type reader struct {
 	opt Options
 	// insecure: sources without authentication may be open to other hosts.
 	insecure bool
+	// taken are the addresses that something listens on.
+	taken []taken
 }
 
 // expand returns a text with its references replaced. literal: it had none.

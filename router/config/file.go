@@ -36,7 +36,7 @@ func (r *reader) file(m *strictyaml.Map, s *Source) {
 	n := m.Required("path")
 	if text, ok := r.maybe(n); ok {
 		if text == "" {
-			n.Errorf("the path is empty")
+			n.Errorf("the path is empty (name a folder or a file)")
 		}
 		f.Path = r.path(text)
 	}

@@ -85,10 +85,12 @@ func (r *reader) config(root *strictyaml.Node) *Config {
 		Rules: defaultRules(), ShutdownGrace: 10 * time.Second,
 	}
 	r.name(m.Key("name"), &c.Name)
-	r.listen(m.Key("listen"), &c.Listen)
+	r.listen(m.Key("listen"), "127.0.0.1:8080", &c.Listen)
 	c.Insecure, _ = m.Key("insecure").Bool()
 	r.insecure = c.Insecure
 	c.Admin = r.admin(m.Key("admin"))
+	r.take(m.Key("listen"), "tcp", c.Listen, "listen")
+	r.take(field(m.Key("admin"), "listen"), "tcp", c.Admin.Listen, "admin.listen")
 	if dir, ok := r.maybe(m.Key("data_dir")); ok {
 		c.DataDir = r.path(dir)
 	}
@@ -157,7 +159,7 @@ func field(n *strictyaml.Node, name string) *strictyaml.Node {
 func (r *reader) admin(n *strictyaml.Node) Admin {
 	m := n.Map("listen", "token")
 	a := Admin{Listen: "127.0.0.1:8081"}
-	r.listen(m.Key("listen"), &a.Listen)
+	r.listen(m.Key("listen"), "127.0.0.1:8081", &a.Listen)
 	if token := m.Key("token"); token != nil {
 		a.Token = r.secret(token, minSecret)
 	}
@@ -258,8 +260,10 @@ type sourceType struct {
 	auth func(r *reader, m *strictyaml.Map) Auth
 	// dedup is the default.
 	dedup time.Duration
+	// text is the default of the key text.
+	text bool
 	// monitor: it runs within the router, so there is nobody to authenticate and
-	// the ids are its own. It has neither auth nor dedup, unless keys name dedup.
+	// the ids are its own. It has neither auth nor dedup.
 	monitor bool
 	// keys are those beyond name, type, auth and dedup; read reads them.
 	keys []string
@@ -311,7 +315,10 @@ func (r *reader) sources(n *strictyaml.Node) []Source {
 		}
 		t := types[known]
 		if t.adapter {
-			t = r.adapterType(t.name, item)
+			var err error
+			if t, err = adapterType(t.name); err != nil {
+				item.Errorf("%v", err)
+			}
 		}
 		keys := []string{"name", "type"}
 		if !t.monitor {
@@ -328,7 +335,7 @@ func (r *reader) sources(n *strictyaml.Node) []Source {
 			s.Auth = r.auth(m.Key("auth"), t.vendor)
 		}
 		r.unique(m, names, "source", &s.Name)
-		if slices.Contains(keys, "dedup") {
+		if !t.monitor {
 			r.duration(m.Key("dedup"), &s.Dedup, s.Auth.leastDedup(), year)
 		}
 		if t.read != nil {
@@ -461,7 +468,7 @@ func (r *reader) size(n *strictyaml.Node, to *int64, low, high int64) {
 		return
 	}
 	if v < low || v > high {
-		n.Errorf("%d bytes are out of range (%d to %d)", v, low, high)
+		n.Errorf("%s is out of range (%s to %s)", strictyaml.FormatSize(v), strictyaml.FormatSize(low), strictyaml.FormatSize(high))
 		return
 	}
 	*to = v

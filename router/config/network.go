@@ -15,20 +15,73 @@ import (
 	"github.com/pointsman/pointsman/rules/strictyaml"
 )
 
-func (r *reader) listen(n *strictyaml.Node, to *string) {
+// listen reads host:port; such is an example.
+func (r *reader) listen(n *strictyaml.Node, such string, to *string) {
+	if !n.IsText() {
+		n.Want("host:port, such as " + such)
+		return
+	}
 	text, ok := r.maybe(n)
 	if !ok {
 		return
 	}
-	host, port, err := net.SplitHostPort(text)
-	if err == nil {
-		_, err = strconv.ParseUint(port, 10, 16)
-	}
-	if err != nil || strings.ContainsAny(host, " /@") {
-		n.Errorf("want host:port, such as 127.0.0.1:8080")
+	if !listenable(text) {
+		n.Errorf("want host:port, such as %s", such)
 		return
 	}
 	*to = text
+}
+
+// listenable tells whether a text is host:port; no host means all addresses of
+// this one, port 0 any that is free.
+func listenable(text string) bool {
+	host, port, err := net.SplitHostPort(text)
+	if err != nil || strings.ContainsAny(host, " /@") {
+		return false
+	}
+	_, err = strconv.ParseUint(port, 10, 16)
+	return err == nil
+}
+
+// taken is an address, and what listens on it.
+type taken struct {
+	network, host string
+	port          uint64
+	by            string
+	node          *strictyaml.Node
+}
+
+// take refuses an address that something else listens on already. n is where
+// it is written, nil when it is a default; network is tcp or udp.
+func (r *reader) take(n *strictyaml.Node, network, address, by string) {
+	host, text, err := net.SplitHostPort(address)
+	port, bad := strconv.ParseUint(text, 10, 16)
+	if err != nil || bad != nil || port == 0 { // it has its problem already, or the system chooses
+		return
+	}
+	one := taken{network: network, host: host, port: port, by: by, node: n}
+	for _, other := range r.taken {
+		if !other.overlaps(one) {
+			continue
+		}
+		at, first := n, other.by
+		if at == nil { // the default of the other is not to blame
+			at, first = other.node, by
+		}
+		at.Errorf("port %d of %s is taken by %s (choose another port)", port, network, first)
+		return
+	}
+	r.taken = append(r.taken, one)
+}
+
+// overlaps tells whether two addresses cannot be listened on at once. All
+// addresses of a host, however they are written, are those of IPv4 and IPv6.
+func (t taken) overlaps(o taken) bool {
+	all := func(host string) bool {
+		ip, err := netip.ParseAddr(host)
+		return host == "" || err == nil && ip.IsUnspecified()
+	}
+	return t.network == o.network && t.port == o.port && (t.host == o.host || all(t.host) || all(o.host))
 }
 
 // loopback tells whether only this host can reach an address.
@@ -123,16 +176,23 @@ func (r *reader) tls(n *strictyaml.Node) *TLS {
 			at.Errorf("certificate and key: %s", err)
 		}
 	}
-	ca := m.Key("client_ca")
-	if path, ok := r.maybe(ca); ok {
-		out.ClientCA = r.path(path)
-		data, err := readLimited(out.ClientCA, maxSecretFile)
-		switch {
-		case err != nil:
-			ca.Errorf("file %s cannot be read: %s", out.ClientCA, reason(err))
-		case !x509.NewCertPool().AppendCertsFromPEM(data):
-			ca.Errorf("file %s holds no certificate in PEM form", out.ClientCA)
-		}
-	}
+	out.ClientCA, _ = r.authorities(m.Key("client_ca"))
 	return out
+}
+
+// authorities reads the path of a file with certificates, and the file.
+func (r *reader) authorities(n *strictyaml.Node) (path, pem string) {
+	text, ok := r.maybe(n)
+	if !ok {
+		return "", ""
+	}
+	path = r.path(text)
+	data, err := readLimited(path, maxSecretFile)
+	switch {
+	case err != nil:
+		n.Errorf("file %s cannot be read: %s", path, reason(err))
+	case !x509.NewCertPool().AppendCertsFromPEM(data):
+		n.Errorf("file %s holds no certificate in PEM form", path)
+	}
+	return path, string(data)
 }

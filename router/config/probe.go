@@ -1,10 +1,10 @@
 package config
 
 import (
-	"crypto/x509"
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"regexp"
 	"slices"
@@ -148,13 +148,36 @@ func (r *reader) probe(m *strictyaml.Map, s *Source) {
 	p.Kind = kinds[0]
 	p.Targets = r.targets(m.Key("targets"))
 	t := &probeReader{reader: r, probe: p, many: m.Key("targets") != nil}
-	subject := t.kind(m.Key(p.Kind))
+	n := m.Key(p.Kind)
+	short, form := t.short(p.Kind)
+	if !n.IsMap() && !short(n) {
+		n.Want(form)
+		return
+	}
+	subject := t.kind(n)
 	switch {
 	case t.many && !t.used:
 		m.KeyNode("targets").Errorf("nothing refers to the targets (write %s where each belongs, in quotes)", targetMark)
 	case !t.many:
 		p.Targets = []string{orElse(subject, s.Name)}
 	}
+}
+
+// short tells what may stand for a kind instead of a mapping, and what is then
+// wanted.
+func (*probeReader) short(kind string) (is func(*strictyaml.Node) bool, form string) {
+	text := (*strictyaml.Node).IsText
+	switch kind {
+	case "http":
+		return text, "a URL, or a mapping with url"
+	case "dns":
+		return text, "a name, or a mapping with name"
+	case "icmp":
+		return text, "a host, or a mapping with host"
+	case "command":
+		return (*strictyaml.Node).IsList, "a list [PROGRAM, ARG...], or a mapping with argv"
+	}
+	return text, "host:port, or a mapping with address"
 }
 
 func (r *reader) targets(n *strictyaml.Node) []string {
@@ -326,17 +349,7 @@ func (t *probeReader) trust(m *strictyaml.Map) ProbeTrust {
 		out.Verify = v
 	}
 	t.fillable(m.Key("server_name"), &out.ServerName)
-	ca := m.Key("ca")
-	if path, ok := t.maybe(ca); ok {
-		data, err := readLimited(t.path(path), maxSecretFile)
-		switch {
-		case err != nil:
-			ca.Errorf("file %s cannot be read: %s", t.path(path), reason(err))
-		case !x509.NewCertPool().AppendCertsFromPEM(data):
-			ca.Errorf("file %s holds no certificate in PEM form", t.path(path))
-		}
-		out.CA = string(data)
-	}
+	_, out.CA = t.authorities(m.Key("ca"))
 	return out
 }
 
@@ -392,6 +405,10 @@ func isAddress(text string) bool {
 }
 
 func isHost(text string) bool {
+	if strings.Contains(text, ":") { // no name has one
+		_, err := netip.ParseAddr(text)
+		return err == nil
+	}
 	return text != "" && len(text) <= 255 && !strings.ContainsAny(text, " \t\r\n\x00/@?#")
 }
 

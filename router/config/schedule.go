@@ -47,7 +47,10 @@ func scheduleKeys() []string {
 func (r *reader) schedule(m *strictyaml.Map, s *Source) {
 	sc := &Schedule{CatchUp: CatchUpNone}
 	s.Schedule = sc
-	loc := r.timezone(m.Key("timezone"), &sc.Times)
+	loc := r.timezone(m.Key("timezone"), &sc.Times.Timezone)
+	if sc.Times.Timezone == "UTC" {
+		sc.Times.Timezone = "" // as when it is left out: to write the default is no change
+	}
 	ok := r.times(m, sc, loc)
 	ok = r.except(m.Key("except"), &sc.Times) && ok
 	r.duration(m.Key("jitter"), &sc.Jitter, 0, year)
@@ -104,7 +107,9 @@ func (r *reader) times(m *strictyaml.Map, sc *Schedule, loc *time.Location) (ok 
 	return r.at(m.Key("at"), &sc.Times, loc)
 }
 
-func (r *reader) timezone(n *strictyaml.Node, to *timetable.Spec) *time.Location {
+// timezone reads the name of a time zone, UTC when it is left out. It returns nil
+// for one that is not known.
+func (r *reader) timezone(n *strictyaml.Node, to *string) *time.Location {
 	if n == nil {
 		return time.UTC
 	}
@@ -117,7 +122,7 @@ func (r *reader) timezone(n *strictyaml.Node, to *timetable.Spec) *time.Location
 		n.Errorf("%v", err)
 		return nil
 	}
-	to.Timezone = text
+	*to = text
 	return loc
 }
 
@@ -137,7 +142,7 @@ func (r *reader) cron(n *strictyaml.Node, to *timetable.Spec) bool {
 		return false
 	}
 	if warning := c.Lint(); warning != "" {
-		n.Warnf("%s", warning)
+		n.Warn("busy-schedule", 0, "%s", warning)
 	}
 	to.Cron = text
 	return true

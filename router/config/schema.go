@@ -20,8 +20,12 @@ func Schema(settings map[string]json.RawMessage) ([]byte, error) {
 	for i := range fields {
 		fields[i].Value = schema.Referable(fields[i].Value)
 	}
+	source, err := sourceSchema()
+	if err != nil {
+		return nil, err
+	}
 	root := schema.Object(append(fields, schema.Field{
-		Name: "sources", Value: schema.List(sourceSchema()), Doc: "Sources of events besides POST /events.",
+		Name: "sources", Value: schema.List(source), Doc: "Sources of events besides POST /events.",
 	})...)
 	root["type"] = []string{"object", "null"}
 	return schema.Document("pointsman.yaml", "The configuration of pointsman.", root)
@@ -77,8 +81,8 @@ func adminSchema() schema.Schema {
 
 func eventsSchema() schema.Schema {
 	return schema.Object(
-		schema.Field{Name: "auth", Default: "none", Value: authForms(vendor{}), Doc: "How senders prove themselves."},
-		schema.Field{Name: "dedup", Default: "24h", Value: schema.Duration(), Doc: "How long an event's source and id are remembered; 0s: not at all."},
+		schema.Field{Name: "auth", Default: "none", Value: authForms(vendor{}), Doc: "How senders prove themselves. Required when other hosts can reach listen."},
+		schema.Field{Name: "dedup", Default: "24h", Value: schema.Duration(), Doc: "How long an event's source and id are remembered; at most 366d, 0s: not at all."},
 		schema.Field{Name: "origins", Value: schema.List(schema.Text(`^[^/ \r\n]+$`)), Doc: `Origins that the CloudEvents web hook handshake permits; "*" is any.`},
 		rateField(),
 	)
@@ -121,82 +125,6 @@ func tlsSchema() schema.Schema {
 		schema.Field{Name: "key", Required: true, Value: schema.Text(""), Doc: "A PEM file with its key."},
 		schema.Field{Name: "client_ca", Value: schema.Text(""), Doc: "A PEM file; clients must then show a certificate signed by it."},
 	)
-}
-
-// secretText is a secret of at least so many bytes.
-func secretText(least int) schema.Schema { return schema.Schema{"type": "string", "minLength": least} }
-
-func secretOrSecrets(more ...schema.Field) schema.Schema {
-	return schema.Exactly(schema.Object(append([]schema.Field{
-		{Name: "secret", Value: secretText(minSecret), Doc: "The secret, of 16 bytes or more: ${env:NAME} or ${file:PATH}."},
-		{
-			Name: "secrets", Value: schema.NonEmpty(schema.List(secretText(minSecret))),
-			Doc: "Several secrets, any of which fits, so that they can be changed without a gap.",
-		},
-	}, more...)...), "secret", "secrets")
-}
-
-// authForms are the forms of auth. v is what is known of the sender's vendor.
-func authForms(v vendor) schema.Schema {
-	hmac := secretOrSecrets(
-		schema.Field{Name: "header", Value: schema.Text(`^[A-Za-z0-9_-]+$`), Required: v.hmac.Header == "", Doc: "The header that carries the signature."},
-		schema.Field{Name: "algorithm", Default: orElse(v.hmac.Algorithm, "sha256"), Value: schema.Word("sha1", "sha256", "sha512"), Doc: "The hash."},
-		schema.Field{Name: "encoding", Default: orElse(v.hmac.Encoding, "hex"), Value: schema.Word("hex", "base64"), Doc: "How the hash is written."},
-		schema.Field{Name: "prefix", Value: schema.Text(""), Doc: "What stands before the hash, such as sha256=."},
-	)
-	basic := schema.Object(
-		schema.Field{Name: "user", Required: true, Value: schema.Text(`^[^:]*$`), Doc: "The user's name."},
-		schema.Field{Name: "password", Required: true, Value: secretText(1), Doc: "The password: ${env:NAME} or ${file:PATH}."},
-	)
-	certificate := schema.Object(schema.Field{
-		Name: "names", Required: true, Value: schema.NonEmpty(schema.List(schema.Text(`^(\*\.)?[^*]+$`))),
-		Doc: "DNS names (*. stands for one label), e-mail addresses, URIs and IP addresses among its alternative names.",
-	})
-	forms := []schema.Schema{
-		{"const": "none"},
-		schema.Object(
-			schema.Field{Name: "bearer", Required: true, Value: secretText(minSecret), Doc: "The token of Authorization: Bearer, of 16 bytes or more."},
-			schema.Field{Name: "query", Default: false, Value: schema.Boolean(), Doc: "Also takes the token as ?access_token=."},
-		),
-		schema.Object(schema.Field{Name: "basic", Required: true, Value: basic, Doc: "HTTP basic authentication."}),
-		schema.Object(schema.Field{Name: "hmac", Required: true, Value: hmac, Doc: "A keyed hash of the body in a header."}),
-		schema.Object(schema.Field{Name: "certificate", Required: true, Value: certificate, Doc: "A client certificate of tls.client_ca with one of some names."}),
-	}
-	if v.token != "" {
-		forms = append(forms, schema.Object(schema.Field{
-			Name: "token", Required: true, Value: secretText(minSecret), Doc: "The token in the header " + v.token + ", of 16 bytes or more.",
-		}))
-	}
-	return schema.OneOf(forms...)
-}
-
-// sourceSchema is one source: its type says which keys it has.
-func sourceSchema() schema.Schema {
-	var names []string
-	var forms []schema.Schema
-	for _, t := range sourceTypes() {
-		names = append(names, t.name)
-		fields := everySource(t)
-		described := sourceFields(t.name)
-		for _, key := range t.keys {
-			if i := slices.IndexFunc(described, func(f schema.Field) bool { return f.Name == key }); i >= 0 {
-				fields = append(fields, described[i])
-				continue
-			}
-			fields = append(fields, schema.Field{Name: key, Value: schema.Anything()})
-		}
-		for i := range fields {
-			fields[i].Value = schema.Referable(fields[i].Value)
-		}
-		forms = append(forms, when("type", t.name, schema.Object(fields...)))
-	}
-	return schema.Schema{
-		"type": "object", "required": []string{"name", "type"}, "allOf": forms,
-		"properties": schema.Schema{
-			"name": schema.Schema{"type": "string"},
-			"type": schema.Schema{"description": "The type of the source.", "enum": names},
-		},
-	}
 }
 
 // when makes a schema hold where a key has a value.

@@ -2,6 +2,7 @@ package config
 
 import (
 	"encoding/hex"
+	"fmt"
 	"net/netip"
 	"regexp"
 	"strings"
@@ -59,7 +60,8 @@ func (r *reader) snmpTrap(m *strictyaml.Map, s *Source) {
 	c := &SNMPTrap{Names: make(map[string]string)}
 	s.SNMPTrap = c
 	m.Required("listen")
-	r.listen(m.Key("listen"), &c.Listen)
+	r.listen(m.Key("listen"), "0.0.0.0:9162", &c.Listen)
+	r.take(m.Key("listen"), "udp", c.Listen, fmt.Sprintf("source %q", s.Name))
 	if n := m.Key("community"); n != nil {
 		c.Community = r.secret(n, 1)
 	}
@@ -69,7 +71,7 @@ func (r *reader) snmpTrap(m *strictyaml.Map, s *Source) {
 	for _, item := range items {
 		c.Users = append(c.Users, r.snmpUser(item, names))
 	}
-	if m.Key("community") == nil && len(items) == 0 {
+	if m.Key("community") == nil && (users == nil || users.IsList() && len(items) == 0) {
 		m.Node().Errorf("want community (for v1 and v2c), users (for v3), or both")
 	}
 	if text, ok := r.maybe(m.Key("engine_id")); ok {
@@ -82,7 +84,7 @@ func (r *reader) snmpTrap(m *strictyaml.Map, s *Source) {
 	c.Allow = r.networks(m.Key("allow"))
 	r.oidNames(m.Key("names"), c.Names)
 	if m.Key("community") != nil && !loopback(c.Listen) && len(c.Allow) == 0 {
-		m.Key("community").Warnf("a community is sent in the clear, and whoever reads one can send traps (name the senders in allow, or use v3 users)")
+		m.Key("community").Warn("clear-community", 0, "a community is sent in the clear, and whoever reads one can send traps (name the senders in allow, or use v3 users)")
 	}
 }
 
@@ -103,12 +105,14 @@ func (r *reader) snmpUser(n *strictyaml.Node, names map[string]int) SNMPUser {
 	r.oneOf(m.Key("priv"), &u.Priv, "des", "aes", "aes192", "aes256", "aes192c", "aes256c")
 	r.passphrase(m, "auth", &u.AuthPassphrase)
 	r.passphrase(m, "priv", &u.PrivPassphrase)
-	switch {
-	case m == nil:
-	case u.Auth == "" && m.Key("auth") == nil:
+	if m != nil && m.Key("auth") == nil {
 		n.Errorf("\"auth\" is missing: without it anyone can send as this user (write auth: sha256 and auth_passphrase)")
-	case u.Auth == "md5" || u.Auth == "sha" || u.Priv == "des":
-		n.Warnf("md5, sha and des are broken or weak (use sha256 and aes where the device can)")
+	}
+	if u.Auth == "md5" || u.Auth == "sha" {
+		m.Key("auth").Warn("weak-algorithm", 0, "%s is broken or weak (use sha256 where the device can)", u.Auth)
+	}
+	if u.Priv == "des" {
+		m.Key("priv").Warn("weak-algorithm", 0, "des is broken (use aes where the device can)")
 	}
 	return u
 }
@@ -132,6 +136,10 @@ func (r *reader) passphrase(m *strictyaml.Map, protocol string, to *Secret) {
 // snmptranslate -Tz prints them.
 func (r *reader) oidNames(n *strictyaml.Node, to map[string]string) {
 	if n == nil {
+		return
+	}
+	if !n.IsList() && !n.IsMap() {
+		n.Want("a mapping of identifiers to names, or a list of files")
 		return
 	}
 	if n.IsList() {

@@ -94,10 +94,10 @@ sources:
 	}
 	want := `
 3:5: want community (for v1 and v2c), users (for v3), or both
-3:39: want text, got an integer (write "9162" in quotes)
+3:39: want host:port, such as 0.0.0.0:9162, got an integer
 4:65: the secret is empty
 4:80: want 5 to 32 bytes in hexadecimal, such as 80001f8804706f696e74 (RFC 3411, SnmpEngineID)
-4:93: "192.0.2.0/33" is no network and no address (write 192.0.2.0/24 or 192.0.2.7)
+4:93: "192.0.2.0/33" is not a network (write it like 192.0.2.0/24 or 2001:db8::/32)
 9:27: unknown value "sha257" (did you mean "sha256"?)
 10:16: user "ops" is defined in line 9 already
 10:52: the secret has 7 bytes, at least 8 are needed (openssl rand -hex 32 makes a good one)

@@ -88,7 +88,7 @@ func TestStandardWebhooksProblems(t *testing.T) {
 		"bearer": {source("auth: {bearer: canary-token-of-someone}"), "", `
 1:52: "hmac" is missing
 1:53: unknown key "bearer" (known: hmac)`},
-		"text":       {source("auth: {hmac: canary-token-of-someone}"), "", `1:59: want a mapping, got text`},
+		"text":       {source("auth: {hmac: canary-token-of-someone}"), "", `1:59: want a mapping, got text (its keys: secret, secrets)`},
 		"no secret":  {source("auth: {hmac: {}}"), "", `1:59: want either secret or secrets`},
 		"no secrets": {source("auth: {hmac: {secrets: []}}"), "", `1:69: want at least one secret`},
 		"header":     {source("auth: {hmac: {secret: \"${env:S}\", header: X-Sig}}"), longSecret, `1:80: unknown key "header" (known: secret, secrets)`},

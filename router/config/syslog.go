@@ -2,14 +2,12 @@ package config
 
 import (
 	"crypto/sha256"
-	"net"
+	"fmt"
 	"net/netip"
 	"os"
-	"strconv"
 	"strings"
 	"time"
 
-	"github.com/pointsman/pointsman/router/config/timetable"
 	"github.com/pointsman/pointsman/rules/strictyaml"
 )
 
@@ -49,7 +47,12 @@ func (r *reader) syslog(m *strictyaml.Map, s *Source) {
 	s.Syslog = c
 	listen := m.Required("listen")
 	r.syslogListen(listen, c)
-	r.zone(m.Key("timezone"), &c.Timezone)
+	network := "tcp"
+	if c.Network == "udp" {
+		network = "udp"
+	}
+	r.take(listen, network, c.Listen, fmt.Sprintf("source %q", s.Name))
+	r.timezone(m.Key("timezone"), &c.Timezone)
 	allow := m.Key("allow")
 	c.Allow = r.networks(allow)
 	r.size(m.Key("max_line"), &c.MaxLine, 512, 64<<10)
@@ -82,33 +85,21 @@ func (r *reader) syslog(m *strictyaml.Map, s *Source) {
 
 // syslogListen reads udp://host:port and its like.
 func (r *reader) syslogListen(n *strictyaml.Node, c *Syslog) {
+	const want = "udp://host:port, tcp://host:port or tls://host:port, such as udp://0.0.0.0:5514"
+	if !n.IsText() {
+		n.Want(want)
+		return
+	}
 	text, ok := r.maybe(n)
 	if !ok {
 		return
 	}
 	network, address, ok := strings.Cut(text, "://")
-	host, port, err := net.SplitHostPort(address)
-	if err == nil {
-		_, err = strconv.ParseUint(port, 10, 16)
-	}
-	if !ok || err != nil || strings.ContainsAny(host, " /@") || network != "udp" && network != "tcp" && network != "tls" {
-		n.Errorf("want udp://host:port, tcp://host:port or tls://host:port, such as udp://0.0.0.0:5514")
+	if !ok || !listenable(address) || network != "udp" && network != "tcp" && network != "tls" {
+		n.Errorf("want %s", want)
 		return
 	}
 	c.Network, c.Listen = network, address
-}
-
-// zone reads the name of a time zone.
-func (r *reader) zone(n *strictyaml.Node, to *string) {
-	text, ok := r.maybe(n)
-	if !ok {
-		return
-	}
-	if _, err := timetable.Zone(text); err != nil {
-		n.Errorf("%v", err)
-		return
-	}
-	*to = text
 }
 
 // networks reads a list of networks and single addresses.

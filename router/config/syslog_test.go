@@ -77,7 +77,7 @@ func TestSyslogProblems(t *testing.T) {
 		"no network at":  {"name: a, type: syslog, listen: 'udp://:5514', allow: [sw1]", `1:66: "sw1" is not a network (write it like 192.0.2.0/24 or 2001:db8::/32)`},
 		"zone":           {"name: a, type: syslog, listen: 'udp://127.0.0.1:5514', timezone: Mars/North", `1:77: unknown time zone "Mars/North" (write an IANA name like Europe/Berlin, or UTC)`},
 		"udp connection": {"name: a, type: syslog, listen: 'udp://127.0.0.1:5514', connections: 5", `1:80: datagrams have no connections (remove the key)`},
-		"line":           {"name: a, type: syslog, listen: 'udp://127.0.0.1:5514', max_line: 1MiB", `1:77: 1048576 bytes are out of range (512 to 65536)`},
+		"line":           {"name: a, type: syslog, listen: 'udp://127.0.0.1:5514', max_line: 1MiB", `1:77: 1MiB is out of range (512B to 64KiB)`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

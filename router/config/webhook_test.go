@@ -62,7 +62,7 @@ func TestWebhookProblems(t *testing.T) {
 10:16: this is an expression already (write it without ${{ and }})
 11:16: a reference is not possible in an expression: what it yields is stored with the event
 12:13: the expression is empty (remove the key, or write one)`},
-		"size":        {"sources: [{name: a, type: webhook, body: 1GiB, event: {type: body.t}}]\n", `1:42: 1073741824 bytes are out of range (1024 to 67108864)`},
+		"size":        {"sources: [{name: a, type: webhook, body: 1GiB, event: {type: body.t}}]\n", `1:42: 1GiB is out of range (1KiB to 64MiB)`},
 		"reserved":    {"sources: [{name: events, type: webhook, event: {type: body.t}}]\n", `1:18: the name "events" is reserved`},
 		"bad strip":   {"sources: [{name: a, type: webhook, strip: [secret], event: {type: body.t}}]\n", `1:44: this is not a path (write it like body.a.b, headers.x-name or query.name)`},
 		"extension":   {"sources: [{name: a, type: webhook, event: {type: body.t, extensions: {Site: body.s}}}]\n", `1:77: attribute Site has a name with other characters than a-z and 0-9`},
@@ -73,10 +73,10 @@ func TestWebhookProblems(t *testing.T) {
 		"no topics":   {"sources: [{name: a, type: sns, auth: {sns: {topics: []}}}]\n", `1:44: want at least one topic`},
 		"bad topic":   {"sources: [{name: a, type: sns, auth: {sns: {topics: [arn:aws:sns:x]}}}]\n", `1:54: want the ARN of a topic (arn:aws:sns:REGION:ACCOUNT:NAME)`},
 		"sns": {"sources: [{name: a, type: github, auth: {sns: {topics: [x]}}}]\n", `
-1:41: want exactly one of hmac, bearer, basic, token
-1:42: unknown key "sns" (known: hmac, bearer, basic, token, query, header)`},
+1:41: want exactly one of hmac, bearer, basic, token, certificate
+1:42: unknown key "sns" (known: hmac, bearer, basic, token, certificate, query, header)`},
 		"no tokens": {"sources: [{name: a, type: webhook, auth: {bearer: []}, event: {type: body.t}}]\n", `1:51: want at least one token`},
-		"an adapter": {"sources: [{name: a, type: netbox, auth: {token: \"${env:TOKEN}\"}, event: {subject: item.x, tpye: x}}]\n", `1:42: token is for senders with a header of their own (use bearer)
+		"an adapter": {"sources: [{name: a, type: netbox, auth: {token: \"${env:TOKEN}\"}, event: {subject: item.x, tpye: x}}]\n", `1:42: token is for senders with a header of their own (use hmac)
 1:83: unknown name "item" (known: body, headers, query; text is written in quotes)
 1:91: unknown key "tpye" (did you mean "type"?)`},
 		"token": {"sources: [{name: a, type: webhook, auth: {token: \"${env:TOKEN}\"}, event: {type: body.t}}]\n", `1:43: "header" is missing (the header that carries the token)`},

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -84,11 +85,6 @@ func (n *Node) ErrorfAt(offset int, format string, args ...any) {
 	}
 }
 
-// Warnf reports a warning at the node to its document; nothing for nil.
-func (n *Node) Warnf(format string, args ...any) {
-	n.Warn("", 0, format, args...)
-}
-
 // Warn reports a warning of a kind, see Error.Code, at a byte offset of the
 // decoded text; see At. Nothing for nil.
 func (n *Node) Warn(code string, offset int, format string, args ...any) {
@@ -145,15 +141,29 @@ func (n *Node) IsList() bool { return n != nil && n.kind == listKind }
 // IsMap tells whether the value is a mapping.
 func (n *Node) IsMap() bool { return n != nil && n.kind == mapKind }
 
-// want reports another kind than the wanted one.
-func (n *Node) want(what string) {
-	switch n.kind {
-	case badKind:
-	case nullKind:
+// Want reports that the value is of another kind than the wanted one; nothing
+// for nil.
+func (n *Node) Want(what string) { n.want(what, "") }
+
+// want is Want with advice.
+func (n *Node) want(what, advice string) {
+	switch {
+	case n == nil || n.kind == badKind:
+	case n.kind == nullKind:
 		n.Errorf("a value is missing: want %s (give one, or remove the key)", what)
-	default:
+	case advice == "":
 		n.Errorf("want %s, got %s", what, kindNames[n.kind])
+	default:
+		n.Errorf("want %s, got %s (%s)", what, kindNames[n.kind], advice)
 	}
+}
+
+// unquoted advises to take the quotes off a text that would be right without.
+func (n *Node) unquoted(right bool) string {
+	if n.kind == textKind && right {
+		return "remove the quotes"
+	}
+	return ""
 }
 
 // Text returns the text of a string. A number or boolean is refused, because
@@ -167,7 +177,7 @@ func (n *Node) Text() (string, bool) {
 	case n.kind == boolKind || n.kind == intKind || n.kind == floatKind:
 		n.Errorf("want text, got %s (write \"%s\" in quotes)", kindNames[n.kind], n.text)
 	default:
-		n.want("text")
+		n.Want("text")
 	}
 	return "", false
 }
@@ -187,7 +197,7 @@ func (n *Node) Bool() (value, ok bool) {
 		return false, false
 	}
 	if n.kind != boolKind {
-		n.want("true or false")
+		n.want("true or false", n.unquoted(n.text == "true" || n.text == "false"))
 		return false, false
 	}
 	return n.value.(bool), true
@@ -199,7 +209,8 @@ func (n *Node) Int(low, high int64) (int64, bool) {
 		return 0, false
 	}
 	if n.kind != intKind {
-		n.want("an integer")
+		_, err := strconv.ParseInt(n.text, 10, 64)
+		n.want("an integer", n.unquoted(err == nil))
 		return 0, false
 	}
 	v := n.value.(int64)
@@ -221,7 +232,7 @@ func (n *Node) Float() (float64, bool) {
 	case floatKind:
 		return n.value.(float64), true
 	}
-	n.want("a number")
+	n.Want("a number")
 	return 0, false
 }
 
@@ -241,7 +252,7 @@ func quantity[T any](n *Node, what string, parse func(string) (T, error)) (T, bo
 		return zero, false
 	}
 	if n.kind != textKind && n.kind != intKind && n.kind != floatKind {
-		n.want(what)
+		n.Want(what)
 		return zero, false
 	}
 	v, err := parse(n.text)
@@ -258,7 +269,11 @@ func (n *Node) List() ([]*Node, bool) {
 		return nil, false
 	}
 	if n.kind != listKind {
-		n.want("a list")
+		advice := ""
+		if n.kind != mapKind {
+			advice = "put it in [ ]"
+		}
+		n.want("a list", advice)
 		return nil, false
 	}
 	return n.items, true
@@ -317,7 +332,7 @@ func (n *Node) Entries() ([]Entry, bool) {
 		return nil, false
 	}
 	if n.kind != mapKind {
-		n.want("a mapping")
+		n.Want("a mapping")
 		return nil, false
 	}
 	out := make([]Entry, len(n.keys))
@@ -330,6 +345,9 @@ func (n *Node) Entries() ([]Entry, bool) {
 // Map is a mapping whose keys are known. All methods may be called on nil.
 type Map struct{ node *Node }
 
+// maxAdvised is the most keys that are told of what should be a mapping.
+const maxAdvised = 10
+
 // Map returns a mapping with the known keys. Every other key is reported, with
 // the known one it is most like. It returns nil when the value is not a
 // mapping; an empty document counts as an empty mapping.
@@ -341,7 +359,11 @@ func (n *Node) Map(known ...string) *Map {
 		return &Map{n}
 	}
 	if n.kind != mapKind {
-		n.want("a mapping")
+		advice := ""
+		if len(known) <= maxAdvised {
+			advice = "its keys: " + strings.Join(known, ", ")
+		}
+		n.want("a mapping", advice)
 		return nil
 	}
 	for _, key := range n.keys {

@@ -159,6 +159,17 @@ func ParseSize(text string) (int64, error) {
 	return v, nil
 }
 
+// FormatSize is the inverse of ParseSize, in the largest unit of powers of 1024
+// that leaves no fraction.
+func FormatSize(size int64) string {
+	units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
+	i := 0
+	for ; i < len(units)-1 && size != 0 && size%1024 == 0; i++ {
+		size /= 1024
+	}
+	return strconv.FormatInt(size, 10) + units[i]
+}
+
 // addScaled adds number*unit to sum, exactly.
 func addScaled(sum *big.Rat, number string, unit int64) error {
 	if len(number) > 40 {

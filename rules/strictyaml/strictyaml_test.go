@@ -257,7 +257,7 @@ func TestAbsentValuesAreSilent(t *testing.T) {
 		t.Error("text of nothing")
 	}
 	n.Errorf("x")
-	n.Warnf("x")
+	n.Warn("a-kind", 0, "x")
 	n.Secret()
 	if m := n.Map("x"); m.Key("x") != nil || m.Required("x") != nil || m.Node() != nil {
 		t.Error("a mapping of nothing")
@@ -279,7 +279,7 @@ func TestSecretsAreMasked(t *testing.T) {
 	secret := auth.Key("hmac").Map("secret").Key("secret")
 	secret.Secret()
 	secret.Errorf("too short")
-	secret.Warnf("literal secret")
+	secret.Warn("a-kind", 0, "literal secret")
 	m.Key("block").Secret()
 	m.Key("block").ErrorfAt(9, "bad")
 	want := `f.yaml:1:23: too short
@@ -346,6 +346,9 @@ func TestParseSize(t *testing.T) {
 		"64KB": 64e3, "64kB": 64e3, "1MB": 1e6, "8GB": 8e9, "0B": 0,
 	}
 	for text, want := range good {
+		if again, err := strictyaml.ParseSize(strictyaml.FormatSize(want)); err != nil || again != want {
+			t.Errorf("%s is written as %s", text, strictyaml.FormatSize(want))
+		}
 		if got, err := strictyaml.ParseSize(text); err != nil || got != want {
 			t.Errorf("%q: got %v, %v", text, got, err)
 		}
