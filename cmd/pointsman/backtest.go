@@ -137,7 +137,7 @@ func (a *app) backtest(ctx context.Context, f backtestFlags) error {
 
 // candidate loads the configuration as check --no-plugins does.
 func (a *app) candidate(ctx context.Context) (replay.Config, error) {
-	cfg, err := loadConfig(a.configPath)
+	cfg, err := loadOffline(a.configPath)
 	if err != nil {
 		return replay.Config{}, err
 	}

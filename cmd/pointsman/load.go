@@ -66,6 +66,12 @@ func loadConfig(path string) (*config.Config, error) {
 	return config.Load(path, config.Options{Bundled: bundledNames(), Env: os.LookupEnv})
 }
 
+// loadOffline reads pointsman.yaml for commands that call nobody: what they do
+// needs no secret, and where it is done there may be none.
+func loadOffline(path string) (*config.Config, error) {
+	return config.Load(path, config.Options{Bundled: bundledNames(), Env: os.LookupEnv, WithoutSecrets: true})
+}
+
 // load asks the plugins what they take, and loads the rules against that. With
 // ask false, executables are not started and their parameters not checked. lint,
 // unless nil, takes the warnings of the rules. The error holds every problem with its place.

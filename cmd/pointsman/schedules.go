@@ -71,7 +71,7 @@ const zoned = "2006-01-02T15:04:05Z07:00"
 
 // offlineSchedules are those of the configuration file.
 func (a *app) offlineSchedules() ([]router.ScheduleStatus, error) {
-	cfg, err := loadConfig(a.configPath)
+	cfg, err := loadOffline(a.configPath)
 	if err != nil {
 		return nil, &exitError{exitCannotRun, err}
 	}

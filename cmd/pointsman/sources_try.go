@@ -45,7 +45,7 @@ type tried struct {
 }
 
 func (a *app) sourcesTest(name, file string, headers []string, query string) error {
-	cfg, err := config.Load(a.configPath, config.Options{Bundled: bundledNames(), WithoutSecrets: true})
+	cfg, err := loadOffline(a.configPath)
 	if err != nil {
 		return exitf(exitCannotRun, "%w", err)
 	}

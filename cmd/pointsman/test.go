@@ -74,7 +74,7 @@ type coverageReport struct {
 }
 
 func (a *app) test(paths []string, f testFlags) error {
-	cfg, err := loadConfig(a.configPath)
+	cfg, err := loadOffline(a.configPath)
 	if err != nil {
 		return err
 	}

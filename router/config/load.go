@@ -21,8 +21,8 @@ type Options struct {
 	Bundled []string
 	// Env looks up a variable for ${env:NAME}; nil: os.LookupEnv.
 	Env func(name string) (string, bool)
-	// WithoutSecrets lets references to what is not there stand for some text,
-	// for who translates requests and calls nobody.
+	// WithoutSecrets lets references to what is not there stand for some text, and
+	// certificates be missing, for who calls nobody and takes no requests.
 	WithoutSecrets bool
 }
 

@@ -167,7 +167,7 @@ func (r *reader) tls(n *strictyaml.Node) *TLS {
 	key, keyOK := r.maybe(m.Required("key"))
 	if certOK && keyOK {
 		out.Cert, out.Key = r.path(cert), r.path(key)
-		if _, err := tls.LoadX509KeyPair(out.Cert, out.Key); err != nil {
+		if _, err := tls.LoadX509KeyPair(out.Cert, out.Key); err != nil && !r.opt.WithoutSecrets {
 			at := m.Key("cert")
 			var pe *fs.PathError
 			if errors.As(err, &pe) && pe.Path == out.Key {
@@ -189,6 +189,7 @@ func (r *reader) authorities(n *strictyaml.Node) (path, pem string) {
 	path = r.path(text)
 	data, err := readLimited(path, maxSecretFile)
 	switch {
+	case err != nil && r.opt.WithoutSecrets:
 	case err != nil:
 		n.Errorf("file %s cannot be read: %s", path, reason(err))
 	case !x509.NewCertPool().AppendCertsFromPEM(data):
