@@ -130,7 +130,7 @@ func (db *DB) start() error {
 	if err := checkVersion(db.path, version); err != nil {
 		return err
 	}
-	if _, err := conn.ExecContext(ctx, "PRAGMA journal_mode = WAL"); err != nil {
+	if err := direct(ctx, conn, "PRAGMA journal_mode = WAL"); err != nil {
 		return fail(err)
 	}
 	for _, p := range []struct {
