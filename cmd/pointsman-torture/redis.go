@@ -169,4 +169,3 @@ func (w *wire) chance() bool {
 	defer w.mu.Unlock()
 	return w.rng.IntN(5) == 0
 }
-
