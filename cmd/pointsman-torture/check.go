@@ -238,7 +238,11 @@ func (f *findings) checkOnce(ev *evidence) {
 			f.add(kindOnce, "event %s of a rule with once has verdicts %v", e.Event.ID, e.Verdicts)
 		}
 	}
-	const blur = time.Millisecond // stores cut times to microseconds
+	const (
+		blur = time.Millisecond // stores cut times to microseconds
+		// overtaken: the reason may have come later and been committed first.
+		overtaken = 10 * time.Second
+	)
 	for _, key := range slices.Sorted(maps.Keys(fired)) {
 		slices.SortFunc(fired[key], time.Time.Compare)
 		for i, at := range fired[key][1:] {
@@ -249,7 +253,7 @@ func (f *findings) checkOnce(ev *evidence) {
 	}
 	for _, key := range slices.Sorted(maps.Keys(throttled)) {
 		for _, e := range throttled[key] {
-			if !slices.ContainsFunc(fired[key], func(at time.Time) bool { return e.Received.Sub(at) < onceWindow+blur && e.Received.Sub(at) > -patience }) {
+			if !slices.ContainsFunc(fired[key], func(at time.Time) bool { return e.Received.Sub(at) < onceWindow+blur && e.Received.Sub(at) > -overtaken }) {
 				f.add(kindOnce, "event %s of key %s was throttled and no firing is the reason", e.Event.ID, key)
 			}
 		}
