@@ -111,7 +111,11 @@ func (l *ledger) Run(_ context.Context, req *actions.Request) (*actions.Result, 
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(req.DeliveryID))
 	n := h.Sum32()
-	time.Sleep(time.Duration(n%40) * time.Millisecond)
+	length := time.Duration(n%40) * time.Millisecond
+	if req.Action == holdAction { // so that some are running at any time
+		length += 200 * time.Millisecond
+	}
+	time.Sleep(length)
 	if n%10 == 3 && req.Attempt == 1 && req.Action != holdAction {
 		if err := l.note("fail", req); err != nil {
 			return nil, err

@@ -25,8 +25,8 @@ func TestMain(m *testing.M) {
 // shortRun is how long TestTorture begins rounds; one takes some seconds.
 const shortRun = 40 * time.Second
 
-// TestTorture plays rounds of a fixed seed and of one that differs each time,
-// in turns, for a while. make torture does it for longer and with faults that
+// TestTorture plays rounds of kills with a fixed seed and rounds of anything
+// with one that differs each time, in turns, for a while. make torture does it for longer and with faults that
 // take longer than a lease.
 func TestTorture(t *testing.T) {
 	if testing.Short() {
@@ -44,8 +44,9 @@ func TestTorture(t *testing.T) {
 		o.stores = o.stores[:1]
 	}
 	all := choices(o, tools)
+	o.faults = []string{"router-kill", "redis-kill", "plugin-kill", "crash-point"}
 	seed := rand.Uint64() >> 32
-	planners := []*planner{newPlanner(1, all), newPlanner(seed, all)}
+	planners := []*planner{newPlanner(1, choices(o, tools)), newPlanner(seed, all)}
 	rep := newReport(seed, dir)
 	for i, end := 0, time.Now().Add(shortRun); time.Now().Before(end); i++ {
 		pl := planners[i%2]
