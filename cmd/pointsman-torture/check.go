@@ -23,6 +23,7 @@ const (
 	kindOnce    = "once"    // a window without or with more than one firing
 	kindHold    = "hold"    // an uncertain one was run again by itself
 	kindFault   = "fault"   // a fault was not met as it must be
+	kindPoint   = "point"   // a store was not whole after the end at a crash point
 )
 
 // violation is one promise that was not kept.
@@ -253,7 +254,9 @@ func (f *findings) checkOnce(ev *evidence) {
 	}
 	for _, key := range slices.Sorted(maps.Keys(throttled)) {
 		for _, e := range throttled[key] {
-			if !slices.ContainsFunc(fired[key], func(at time.Time) bool { return e.Received.Sub(at) < onceWindow+blur && e.Received.Sub(at) > -overtaken }) {
+			if !slices.ContainsFunc(fired[key], func(at time.Time) bool {
+				return e.Received.Sub(at) < onceWindow+blur && e.Received.Sub(at) > -overtaken
+			}) {
 				f.add(kindOnce, "event %s of key %s was throttled and no firing is the reason", e.Event.ID, key)
 			}
 		}

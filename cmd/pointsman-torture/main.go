@@ -37,6 +37,13 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	if len(os.Args) == 5 && (os.Args[1] == stepsArg || os.Args[1] == checkArg) {
+		if err := stepsMain(ctx, os.Args[1:]); err != nil {
+			fmt.Fprintln(os.Stderr, "pointsman-torture:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	o, err := parseFlags(os.Args[1:])
 	if errors.Is(err, flag.ErrHelp) {
 		return
@@ -177,6 +184,11 @@ func torture(ctx context.Context, o options) (rep *report, err error) {
 		return nil, errors.New("no fault is possible here")
 	}
 	fmt.Fprintf(os.Stderr, "seed %d, %d faults, evidence in %s\n", o.seed, len(all), dir)
+	if o.faults == nil && o.only == 0 {
+		if err := stores(ctx, o, dir, rep); err != nil {
+			return nil, err
+		}
+	}
 	pl := newPlanner(o.seed, all)
 	for i := range max(o.rounds, o.only) {
 		p := pl.next()

@@ -104,8 +104,46 @@ func sqliteSteps(t *testing.T) []string {
 			t.Errorf("sqlite: %s runs a statement that is not a constant, so its point has no name", in)
 		}
 	}, "exec", "execN", "direct")
-	// create runs a list of statements. Those that repeat others are left out.
-	return append(steps, "PRAGMA page_size = 4096", "CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER")
+	return append(steps, createSteps(t, files)...)
+}
+
+// createSteps are the statements that make the file: a list in the function
+// create, in which stand the schema and statements with a number in them.
+func createSteps(t *testing.T, files []*ast.File) []string {
+	schema := ""
+	var list *ast.CompositeLit
+	for _, f := range files {
+		ast.Inspect(f, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.ValueSpec:
+				if n.Names[0].Name == "schema" {
+					schema, _ = text(n.Values[0])
+				}
+			case *ast.FuncDecl:
+				if n.Name.Name == "create" {
+					list = n.Body.List[0].(*ast.RangeStmt).X.(*ast.CompositeLit)
+				}
+			}
+			return true
+		})
+	}
+	numbered := map[string]string{"PRAGMA application_id = %d": "PRAGMA application_id = 1886221172", "PRAGMA user_version = %d": "PRAGMA user_version = 1"}
+	var steps []string
+	for _, e := range list.Elts {
+		s, ok := text(e)
+		switch e := e.(type) {
+		case *ast.Ident:
+			s, ok = schema, e.Name == "schema"
+		case *ast.CallExpr:
+			f, _ := text(e.Args[0])
+			s, ok = numbered[f]
+		}
+		if !ok {
+			t.Errorf("sqlite: create runs a statement whose point has no name; add it here")
+		}
+		steps = append(steps, crashpoint.Name(s))
+	}
+	return steps
 }
 
 // redisSteps finds the scripts. They are all run by one function, in which the
