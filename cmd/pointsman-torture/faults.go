@@ -8,6 +8,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // fault is one thing that goes wrong.
@@ -37,6 +39,7 @@ func faults() []*fault {
 		{name: "router-term", light: true, inject: termRouter},
 		{name: "crash-point", inject: crashAtPoints},
 		{name: "reload-storm", inject: reloadStorm},
+		{name: "no-files", inject: noFiles},
 		{name: "disk-full", stores: sqlite, needs: needsMount, prepare: smallDisk, inject: fillDisk},
 		{name: "disk-error", stores: sqlite, needs: needsStrace, inject: failSync},
 		{name: "disk-slow", stores: sqlite, needs: needsStrace, inject: slowSync},
@@ -157,6 +160,34 @@ func reloadStorm(ctx context.Context, r *round) (time.Time, error) {
 		r.violate(kindFault, "%d events were refused and %d not answered while rules were reloaded", refusedNow-refused, failedNow-failed)
 	}
 	return time.Now(), nil
+}
+
+// noFiles takes the file descriptors away that a router has left: it can open
+// no file, no connection and no plugin.
+func noFiles(ctx context.Context, r *round) (time.Time, error) {
+	pid := r.any().process().pid()
+	open, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
+	if err != nil {
+		return time.Time{}, err
+	}
+	var old unix.Rlimit
+	few := unix.Rlimit{Cur: uint64(len(open) + r.rng.IntN(4))}
+	if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, nil, &old); err != nil {
+		return time.Time{}, err
+	}
+	few.Max = old.Max
+	if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, &few, nil); err != nil {
+		return time.Time{}, err
+	}
+	if all := below(pid); len(all) > 0 { // so that it needs some
+		_ = syscall.Kill(all[r.rng.IntN(len(all))], syscall.SIGKILL)
+	}
+	r.load.client.CloseIdleConnections()
+	if r.wire != nil {
+		r.wire.closeAll()
+	}
+	sleep(ctx, 2500*time.Millisecond)
+	return time.Now(), unix.Prlimit(pid, unix.RLIMIT_NOFILE, &old, nil)
 }
 
 // rolling restarts one router after the other; there is always one.
