@@ -79,9 +79,9 @@ type evidence struct {
 // findings is what the checker says.
 type findings struct {
 	violations []violation
-	// repeated are attempts whose effect was there already, held those that a
-	// crash left to a person, forgotten what was gone with an emptied store.
-	repeated, held, forgotten int
+	// repeated are attempts whose effect was there already, forgotten what was
+	// gone with an emptied store.
+	repeated, forgotten int
 }
 
 func (f *findings) add(kind, format string, args ...any) {

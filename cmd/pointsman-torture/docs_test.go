@@ -16,7 +16,7 @@ func TestDocs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	runs := regexp.MustCompile("go test -run '?([^' ]+)'? (\\./[a-z/-]+)").FindAllStringSubmatch(string(page), -1)
+	runs := regexp.MustCompile(`go test -run '?([^' ]+)'? (\./[a-z/-]+)`).FindAllStringSubmatch(string(page), -1)
 	if len(runs) < 30 {
 		t.Fatalf("%d commands found", len(runs))
 	}

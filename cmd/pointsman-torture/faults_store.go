@@ -108,6 +108,16 @@ func (p *process) detach() {
 	}
 }
 
+// refusing waits until more events are refused than before.
+func (r *round) refusing(ctx context.Context, before int) bool {
+	for late := time.Now().Add(patience); time.Now().Before(late) && ctx.Err() == nil; sleep(ctx, poll) {
+		if now, _ := r.load.counts(); now > before {
+			return true
+		}
+	}
+	return false
+}
+
 // failSync has syncing fail for a moment. After a sync that failed nobody knows
 // what is on disk: nothing may be accepted until the restart.
 func failSync(ctx context.Context, r *round) (time.Time, error) {
@@ -117,10 +127,8 @@ func failSync(ctx context.Context, r *round) (time.Time, error) {
 		return time.Time{}, err
 	}
 	before, _ := r.load.counts()
-	for late := time.Now().Add(20 * time.Second); time.Now().Before(late) && ctx.Err() == nil; sleep(ctx, poll) {
-		if now, _ := r.load.counts(); now > before {
-			break
-		}
+	if !r.refusing(ctx, before) {
+		r.violate(kindFault, "no event was refused while no sync succeeded")
 	}
 	tr.detach()
 	probe := r.load.add(typeWork, "k0")
@@ -217,10 +225,10 @@ func fillRedis(ctx context.Context, r *round) (time.Time, error) {
 	if _, err := r.redis.do("CONFIG", "SET", "maxmemory", "100kb"); err != nil {
 		return time.Time{}, err
 	}
-	sleep(ctx, 2*time.Second)
-	if after, _ := r.load.counts(); after == before {
+	if !r.refusing(ctx, before) {
 		r.violate(kindFault, "no event was refused while Redis was at its maxmemory")
 	}
+	sleep(ctx, 2*time.Second)
 	since := time.Now()
 	_, err := r.redis.do("CONFIG", "SET", "maxmemory", "0")
 	return since, err
@@ -246,7 +254,7 @@ func flushAll(ctx context.Context, r *round) (time.Time, error) {
 	r.emptied = time.Now()
 	r.load.forget(r.emptied)
 	for _, p := range r.routes {
-		code, err := p.process().wait(20 * time.Second)
+		code, err := p.process().wait(patience)
 		if err != nil {
 			r.violate(kindFault, "Redis was emptied and the router goes on: %v", err)
 			continue

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"sync"
 	"time"
@@ -51,7 +53,8 @@ type load struct {
 	events map[string]*sentEvent
 	acked  []*sentEvent
 	next   int
-	// refused counts answers that ask to come back, failed requests without one.
+	// refused counts answers that ask to come back, failed requests that ended
+	// without one; those that took too long are not among them.
 	refused, failed int
 	problems        []violation
 	// forgotten is until when events were sent that the store may have forgotten.
@@ -116,6 +119,7 @@ func (l *load) until202(ctx context.Context, rng *rand.Rand, e *sentEvent) bool 
 			l.refused++
 		case 0:
 			l.failed++
+		case tooSlow:
 		default:
 			l.problems = append(l.problems, violation{"answer", fmt.Sprintf("event %s: %d %s", e.id, status, body)})
 			l.mu.Unlock()
@@ -148,6 +152,9 @@ func (l *load) again(ctx context.Context, rng *rand.Rand) {
 	}
 }
 
+// tooSlow stands for a request that was given up after sendTime.
+const tooSlow = -1
+
 // post sends once; status 0 is no answer.
 func (l *load) post(ctx context.Context, r *pointsman, e *sentEvent) (status int, body []byte) {
 	addr, _ := r.addresses()
@@ -161,6 +168,10 @@ func (l *load) post(ctx context.Context, r *pointsman, e *sentEvent) (status int
 	}
 	req.Header.Set("Content-Type", "application/cloudevents+json")
 	resp, err := l.client.Do(req)
+	var timedOut net.Error
+	if errors.As(err, &timedOut) && timedOut.Timeout() {
+		return tooSlow, nil
+	}
 	if err != nil {
 		return 0, nil
 	}

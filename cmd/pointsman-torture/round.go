@@ -378,7 +378,10 @@ func (r *round) idle(ctx context.Context) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("after %s these have come to no end: %+v (%v)", patience, page.Deliveries, err)
+	if err != nil {
+		return fmt.Errorf("after %s it is not known whether all has come to its end: %w", patience, err)
+	}
+	return fmt.Errorf("after %s these have come to no end: %+v", patience, page.Deliveries)
 }
 
 // collect reads all events and deliveries.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -23,7 +24,7 @@ func TestMain(m *testing.M) {
 }
 
 // shortRun is how long TestTorture begins rounds; one takes some seconds.
-const shortRun = 40 * time.Second
+const shortRun = 30 * time.Second
 
 // TestTorture plays rounds of kills with a fixed seed and rounds of anything
 // with one that differs each time, in turns, for a while. make torture does it for longer and with faults that
@@ -56,7 +57,7 @@ func TestTorture(t *testing.T) {
 		}
 		p := pl.next()
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
-		err := oneRound(ctx, tools, p, sub, rep, false)
+		err := errors.Join(oneRound(ctx, tools, p, sub, rep, false), ctx.Err())
 		cancel()
 		if err != nil {
 			t.Fatal(err)
