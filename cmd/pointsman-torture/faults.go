@@ -5,11 +5,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/pointsman/pointsman/router/store/crashpoint"
 )
 
 // fault is one thing that goes wrong.
@@ -238,14 +241,21 @@ func freezeAtPoint(ctx context.Context, r *round) (time.Time, error) {
 	if err := r.term(p); err != nil {
 		return time.Time{}, err
 	}
-	pt := r.points[0]
+	pt := point{store: storeRedis, step: "claim", moment: crashpoint.After}
+	if i := slices.IndexFunc(r.points, func(pt point) bool { return !pt.rare }); i >= 0 {
+		pt = r.points[i]
+	}
 	if err := p.launch(fmt.Sprintf("POINTSMAN_CRASH=%s|%d|stop", pt, 20+r.rng.IntN(20)), "POINTSMAN_CRASH_LOG="+hits); err != nil {
 		return time.Time{}, err
 	}
-	sleep(ctx, 5*time.Second+leaseTime)
-	p.process().signal(syscall.SIGCONT)
-	if text, err := os.ReadFile(hits); err == nil {
-		r.note("stopped at %s", strings.TrimSpace(string(text)))
+	stopped := func() bool { _, err := os.Stat(hits); return err == nil }
+	for late := time.Now().Add(patience); !stopped() && time.Now().Before(late) && ctx.Err() == nil; {
+		sleep(ctx, poll)
 	}
+	if stopped() {
+		r.note("stopped at %s", pt)
+		sleep(ctx, leaseTime)
+	}
+	p.process().signal(syscall.SIGCONT)
 	return time.Now(), p.ready(ctx)
 }
