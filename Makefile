@@ -6,12 +6,13 @@ MAKEFLAGS   += --no-print-directory
 
 GO       ?= go
 FUZZTIME ?= 10s
+ROUNDS   ?= 20
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 TOOLS    := $(CURDIR)/bin/tools
 LINT     := $(TOOLS)/golangci-lint
 BUF      := $(TOOLS)/buf
 
-.PHONY: help build deps demo test race fuzz bench lint fmt examples generate schemas generated check go
+.PHONY: help build deps demo test race fuzz bench torture lint fmt examples generate schemas generated check go
 help: ## list the tasks
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
@@ -37,6 +38,10 @@ bench: build deps ## benchmarks, and the whole way against a bare HTTP handler
 	$(GO) build -trimpath -o bin/pointsman-bench ./cmd/pointsman-bench
 	$(GO) test -run '^$$' -bench . -benchmem -benchtime 200ms ./rules/... ./router/... ./actions/host
 	bin/pointsman-bench -rounds 3 -seconds 2 -store sqlite$$(command -v redis-server >/dev/null && echo ,redis-everysec,redis-always || echo "redis-server is missing: the Redis stores are NOT measured" >&2)
+
+torture: go deps ## break whole routers for ROUNDS (20) rounds and look for what is lost
+	$(GO) build -trimpath -o bin/pointsman-torture ./cmd/pointsman-torture
+	bin/pointsman-torture -rounds $(ROUNDS) -json bin/torture.json
 
 lint: $(LINT) ## golangci-lint, formatting included
 	$(LINT) run ./...

@@ -39,6 +39,9 @@ func (r *Router) deliver(a *attempt, g *gate) {
 	if g.enter(a.ctx, alone) {
 		defer g.leave()
 	}
+	if r.ranOut(a) {
+		a.cancel(errLeaseLost)
+	}
 	if e.cause = context.Cause(a.ctx); e.cause == nil {
 		e = r.run(a)
 	}
@@ -48,6 +51,14 @@ func (r *Router) deliver(a *attempt, g *gate) {
 	}
 	out := decide(d, &a.action, a.lease, e, r.cfg.Rand)
 	r.settle(a, out)
+}
+
+// ranOut: this process stood still, or heard too late of its lease. The clock
+// that is asked here goes on while a process is stopped.
+func (r *Router) ranOut(a *attempt) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return time.Now().After(a.until)
 }
 
 // before decides what needs no attempt: a crash swallowed the last one of an

@@ -50,8 +50,9 @@ func (r *Router) claim(ctx context.Context) (time.Duration, error) {
 	}
 	op := store.OpID(uuid.NewString())
 	pause := 50 * time.Millisecond
+	// Leases whose answer was lost run from the first time they were asked for.
+	begun := time.Now()
 	for {
-		begun := time.Now()
 		leases, wait, err := r.cfg.Store.Claim(ctx, op, wants, r.cfg.Lease)
 		switch {
 		case err == nil:

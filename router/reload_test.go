@@ -128,6 +128,27 @@ type fussy struct {
 	bad    func(store.Outcome) bool // outcomes it does not take
 	hang   bool                     // settling never ends by itself
 	extend error
+	// late is how much later than the store gave them the first leases come; lost
+	// counts the answers that are lost before.
+	late time.Duration
+	lost int
+	// first is the first lease that was given.
+	first store.Lease
+}
+
+func (f *fussy) Claim(ctx context.Context, op store.OpID, wants []store.Want, ttl time.Duration) ([]store.Lease, time.Duration, error) {
+	leases, wait, err := f.Full.Claim(ctx, op, wants, ttl)
+	if len(leases) == 0 || f.late == 0 {
+		return leases, wait, err
+	}
+	f.first = leases[0]
+	time.Sleep(f.late)
+	if f.lost > 0 {
+		f.lost--
+		return nil, 0, store.ErrUnavailable
+	}
+	f.late = 0
+	return leases, wait, err
 }
 
 func (f *fussy) Settle(ctx context.Context, outs ...store.Outcome) ([]store.Settled, error) {
@@ -226,6 +247,36 @@ func TestLostLease(t *testing.T) {
 				b.is("e1", want, attempts)
 				if n := b.runner.count(); n != runs {
 					t.Errorf("%d runs, want %d", n, runs)
+				}
+			})
+		})
+	}
+}
+
+// A router that stood still, or did not hear of its leases, until they had run
+// out does not begin their attempts: by then another may run the deliveries.
+func TestLeaseThatRanOutIsNotBegun(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name string
+		late time.Duration
+		lost int
+	}{
+		{"stood still", 20 * time.Second, 0},
+		{"lost answers", 6 * time.Second, 2},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				b := newBench(t, setup(t, bounceRule, Action{Name: "bounce"}))
+				f := &fussy{Full: b.db, late: tt.late, lost: tt.lost}
+				b.cfg.Store = f
+				b.build()
+				b.run()
+				b.accept(event(t, "e1", "sw1"))
+				pass(time.Minute)
+				b.is("e1", store.Done, 1)
+				if n := b.runner.count(); n != 1 || b.runner.calls[0].GetEpoch() == f.first.Epoch {
+					t.Errorf("%d runs, the first with epoch %d of the lease that had run out", n, b.runner.calls[0].GetEpoch())
 				}
 			})
 		})

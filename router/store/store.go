@@ -436,7 +436,8 @@ type ChangeKind uint8
 // The orders.
 const (
 	// Retry makes a dead, held or cancelled delivery ready at once with both
-	// budgets anew.
+	// budgets anew. In a store that several processes share, one whose cancelled
+	// attempt may still run is due when that is settled or its lease runs out.
 	Retry ChangeKind = iota + 1
 	// Cancel ends a ready, leased, held or dead delivery.
 	Cancel

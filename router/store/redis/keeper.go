@@ -104,7 +104,7 @@ func (db *DB) Retain(ctx context.Context, p store.Policy) (store.Retained, error
 
 // steps repeats a script that walks by number; its result ends with the last
 // number and whether there is more.
-func (db *DB) steps(ctx context.Context, s *goredis.Script, args []any, each func([]any)) error {
+func (db *DB) steps(ctx context.Context, s *script, args []any, each func([]any)) error {
 	for after := "-1"; ; {
 		out, err := db.run(ctx, "retain", s, append(args[:len(args):len(args)], after, step)...)
 		if err != nil {

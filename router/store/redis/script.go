@@ -12,6 +12,7 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 
 	"github.com/pointsman/pointsman/router/store"
+	"github.com/pointsman/pointsman/router/store/crashpoint"
 )
 
 //go:embed scripts/*.lua
@@ -24,13 +25,19 @@ var sources embed.FS
 // still be run, settled and removed.
 type scripts struct {
 	commit, load, claim, extend, settle, change, add, enter, putRevision,
-	retainAge, retainSize, retainRest, audit *goredis.Script
+	retainAge, retainSize, retainRest, audit *script
+}
+
+// script is one of them. Its name is that of its last file.
+type script struct {
+	*goredis.Script
+	name string
 }
 
 func loadScripts() (scripts, error) {
 	var s scripts
 	for _, p := range []struct {
-		to    **goredis.Script
+		to    **script
 		flags string
 		files []string
 	}{
@@ -61,7 +68,7 @@ func loadScripts() (scripts, error) {
 			}
 			b.Write(text)
 		}
-		*p.to = goredis.NewScript(b.String())
+		*p.to = &script{goredis.NewScript(b.String()), p.files[len(p.files)-1]}
 	}
 	return s, nil
 }
@@ -72,18 +79,21 @@ const repeatAfter = 20 * time.Millisecond
 // run runs a script, by its hash or, when the server does not know it, by its
 // text. A call whose connection broke is repeated once: every script answers a
 // repetition the same. The result is an array.
-func (db *DB) run(ctx context.Context, what string, s *goredis.Script, args ...any) ([]any, error) {
+func (db *DB) run(ctx context.Context, what string, s *script, args ...any) ([]any, error) {
 	out, _, err := db.runTwice(ctx, what, s, args...)
 	return out, err
 }
 
-// runTwice is run, and says whether the call was repeated.
-func (db *DB) runTwice(ctx context.Context, what string, s *goredis.Script, args ...any) (out []any, repeated bool, err error) {
+// runTwice is run, and says whether the call was repeated. Every script passes
+// here, and is so a point at which a torture run ends the process.
+func (db *DB) runTwice(ctx context.Context, what string, s *script, args ...any) (out []any, repeated bool, err error) {
 	if db.isClosed() {
 		return nil, false, store.ErrClosed
 	}
 	keys, args := []string{db.keys.prefix}, append([]any{db.clock()}, args...)
+	crashpoint.Here(s.name, crashpoint.Before)
 	v, err := s.Run(ctx, db.client, keys, args...).Result()
+	crashpoint.Here(s.name, crashpoint.After)
 	if err != nil && broken(err) && ctx.Err() == nil {
 		t := time.NewTimer(repeatAfter)
 		select {

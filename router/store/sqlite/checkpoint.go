@@ -24,6 +24,6 @@ func (db *DB) checkpoints() {
 		case <-idle.C:
 		}
 		idle.Reset(time.Minute)
-		_, _ = db.side.ExecContext(context.Background(), "PRAGMA wal_checkpoint(PASSIVE)")
+		_ = direct(context.Background(), db.side, "PRAGMA wal_checkpoint(PASSIVE)")
 	}
 }

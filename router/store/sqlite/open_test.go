@@ -8,9 +8,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/pointsman/pointsman/router/store"
 	"github.com/pointsman/pointsman/router/store/sqlite"
@@ -128,4 +131,39 @@ func TestKill(t *testing.T) {
 			t.Fatalf("acknowledged event %s: found %d, %v", uid, len(evs), err)
 		}
 	}
+}
+
+// TestCloseFreesTheLock although a child that is just being forked still has the
+// descriptor, until its exec.
+func TestCloseFreesTheLock(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "pm.db")
+	db, err := sqlite.Open(sqlite.Config{Path: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	fds, err := filepath.Glob("/proc/self/fd/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	held := -1
+	for _, fd := range fds {
+		if to, err := os.Readlink(fd); err == nil && to == path+".lock" {
+			n, err := strconv.Atoi(filepath.Base(fd))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if held, err = unix.Dup(n); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if held < 0 {
+		t.Fatal("the lock is not open")
+	}
+	t.Cleanup(func() { _ = unix.Close(held) })
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	open(t, path, nil)
 }

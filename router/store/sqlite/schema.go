@@ -10,6 +10,8 @@ import (
 	"io/fs"
 	"net/url"
 	"os"
+
+	"github.com/pointsman/pointsman/router/store/crashpoint"
 )
 
 const (
@@ -126,10 +128,23 @@ func create(ctx context.Context, conn *sql.Conn) error {
 		fmt.Sprintf("PRAGMA user_version = %d", schemaVersion),
 		"COMMIT",
 	} {
-		if _, err := conn.ExecContext(ctx, q); err != nil {
+		if err := direct(ctx, conn, q); err != nil {
 			return err
 		}
 	}
+	return nil
+}
+
+// direct runs what is not the writer's: making the file, and checkpoints.
+func direct(ctx context.Context, conn interface {
+	ExecContext(context.Context, string, ...any) (sql.Result, error)
+}, query string,
+) error {
+	crashpoint.Here(query, crashpoint.Before)
+	if _, err := conn.ExecContext(ctx, query); err != nil {
+		return err
+	}
+	crashpoint.Here(query, crashpoint.After)
 	return nil
 }
 

@@ -23,6 +23,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sys/unix"
 	_ "modernc.org/sqlite" // the driver "sqlite"
 
 	"github.com/pointsman/pointsman/router/store"
@@ -130,7 +131,7 @@ func (db *DB) start() error {
 	if err := checkVersion(db.path, version); err != nil {
 		return err
 	}
-	if _, err := conn.ExecContext(ctx, "PRAGMA journal_mode = WAL"); err != nil {
+	if err := direct(ctx, conn, "PRAGMA journal_mode = WAL"); err != nil {
 		return fail(err)
 	}
 	for _, p := range []struct {
@@ -174,7 +175,8 @@ func (db *DB) release() error {
 			errs = append(errs, p.Close())
 		}
 	}
-	errs = append(errs, db.lock.Close())
+	// Closing is not enough: a child that is being forked has it until its exec.
+	errs = append(errs, unix.Flock(int(db.lock.Fd()), unix.LOCK_UN), db.lock.Close())
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("close store %s: %w", db.path, err)
 	}

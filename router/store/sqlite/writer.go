@@ -11,6 +11,7 @@ import (
 	lib "modernc.org/sqlite/lib"
 
 	"github.com/pointsman/pointsman/router/store"
+	"github.com/pointsman/pointsman/router/store/crashpoint"
 )
 
 const (
@@ -300,16 +301,20 @@ func (w *writer) exec(query string, args ...any) error {
 	return err
 }
 
-// execN also tells how many rows changed.
+// execN also tells how many rows changed. Every statement that writes while the
+// store is open passes here, and is so a point at which a torture run ends the
+// process.
 func (w *writer) execN(query string, args ...any) (int64, error) {
 	s, err := w.stmt(query)
 	if err != nil {
 		return 0, err
 	}
+	crashpoint.Here(query, crashpoint.Before)
 	r, err := s.ExecContext(context.Background(), args...)
 	if err != nil {
 		return 0, err
 	}
+	crashpoint.Here(query, crashpoint.After)
 	return r.RowsAffected()
 }
 

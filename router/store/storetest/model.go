@@ -25,6 +25,8 @@ type modelDelivery struct {
 	epoch  uint64
 	starts int
 	n      int
+	// open: it was cancelled while it ran, and nobody said that this ended.
+	open bool
 }
 
 var modelTests = []test{
@@ -126,7 +128,7 @@ func (m *model) claim(s *suite, r *rand.Rand) {
 		d.starts++
 		s.equal("number", l.Number, d.starts)
 		s.equal("epoch grows", l.Epoch > d.epoch, true)
-		d.state, d.epoch, d.due = store.Leased, l.Epoch, s.Now().Add(ttl)
+		d.state, d.epoch, d.due, d.open = store.Leased, l.Epoch, s.Now().Add(ttl), false
 	}
 	s.equal("claimed", got, due[:min(n, len(due))])
 	m.leases = append(m.leases, leases...)
@@ -188,6 +190,7 @@ func (m *model) change(s *suite, r *rand.Rand) {
 	if r.IntN(2) == 0 {
 		want := store.ChangedRefused
 		if d.state != store.Done && d.state != store.Cancelled {
+			d.open = d.open && d.state == store.Ready || d.state == store.Leased
 			want, d.state = store.ChangedOK, store.Cancelled
 		}
 		s.change(store.Change{ID: id, Kind: store.Cancel}, want)
@@ -195,7 +198,10 @@ func (m *model) change(s *suite, r *rand.Rand) {
 	}
 	want := store.ChangedRefused
 	if d.state == store.Dead || d.state == store.Held || d.state == store.Cancelled {
-		want, d.state, d.due = store.ChangedOK, store.Ready, s.Now()
+		if s.Second == nil || !d.open || d.state != store.Cancelled || !d.due.After(s.Now()) {
+			d.due = s.Now()
+		}
+		want, d.state = store.ChangedOK, store.Ready
 	}
 	s.change(store.Change{ID: id, Kind: store.Retry}, want)
 }

@@ -145,6 +145,29 @@ var changeTests = []test{
 		s.equal("number", next.Number, 2)
 		s.history(id, "1 cancelled", "2 running")
 	}},
+	{"retry while the cancelled attempt goes on", func(s *suite) {
+		if s.Second == nil {
+			return // the one process there is waits for its own attempts
+		}
+		ended, silent := s.put("1", "a")[0], s.put("2", "b")[0]
+		l := s.one("a")
+		s.one("b")
+		for _, id := range []string{ended, silent} {
+			s.change(store.Change{ID: id, Kind: store.Cancel}, store.ChangedOK)
+			s.change(store.Change{ID: id, Kind: store.Retry}, store.ChangedOK)
+		}
+		s.none("a")
+		s.equal("held", must(s.s.Extend(s.ctx, []store.LeaseRef{l.Ref()}, ttl))(s), []bool{false})
+		s.settle(s.outcome(&l, store.Done), store.SettledLost)
+		s.equal("number", s.one("a").Number, 2)
+		s.none("b")
+		// A second round changes nothing.
+		s.change(store.Change{ID: silent, Kind: store.Cancel}, store.ChangedOK)
+		s.change(store.Change{ID: silent, Kind: store.Retry}, store.ChangedOK)
+		s.none("b")
+		s.Advance(ttl)
+		s.equal("number", s.one("b").Number, 2)
+	}},
 	{"bury", func(s *suite) {
 		bury := func(id string, want store.Changed) {
 			s.Helper()

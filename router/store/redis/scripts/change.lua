@@ -8,7 +8,9 @@
 --            within a minute: the same result.
 --
 -- After it: I1-I4. A retry raises the epoch, so that an attempt which a cancel
--- overtook cannot settle it any more.
+-- overtook cannot settle it any more. While such an attempt may still run on
+-- some router the delivery is not due and keeps the epoch: settle.lua makes it
+-- due when the attempt ends, and else it is when the lease has run out.
 local op = arg()
 need_shared()
 need('zset', 'ds')
@@ -40,8 +42,8 @@ kinds[1] = function(r, c)
   if r.state ~= DEAD and r.state ~= HELD and r.state ~= CANCELLED then return 2 end
   if r.count > 0 or call('EXISTS', K .. 'e:' .. r.event) == 0 then return 2 end
   unindex(r)
-  r.state, r.reason, r.due, r.budget, r.budget_from, r.crashes = READY, '', now, now, r.attempts, 0
-  r.epoch, r.settled, r.uncertain = new_epoch(), 1, false
+  if r.state ~= CANCELLED or r.settled ~= 0 or r.due <= now then r.epoch, r.settled, r.due = new_epoch(), 1, now end
+  r.state, r.reason, r.budget, r.budget_from, r.crashes, r.uncertain = READY, '', now, r.attempts, 0, false
   if c.replace then r.action, r.call = c.replace.action, c.replace.call end
   index(r)
   save(r, true)

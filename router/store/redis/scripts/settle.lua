@@ -7,7 +7,9 @@
 -- Result     for each 1 stored (now or before), 2 the delivery was cancelled
 --            meanwhile, 3 the lease is not this one's any more
 --
--- After it: I1, I2; an outcome is in the history once, however often it came.
+-- After it: I1, I2; an outcome is in the history once, however often it came. A
+-- delivery that was cancelled and ordered to run again while this attempt went
+-- on is due.
 local instance, start = arg(), arg()
 need_shared()
 need('hash', 'inst')
@@ -44,6 +46,13 @@ local function settle(o)
     save(r, all)
     wake = wake or o.state == READY
     return 1
+  end
+  if r.state == READY and r.settled == 0 then
+    r.epoch, r.settled, r.due = new_epoch(), 1, now
+    call('ZADD', K .. 'q:' .. r.action, r.due, r.id)
+    save(r)
+    wake = true
+    return 3
   end
   if r.settled == 1 then return 1 end
   if r.settled == 2 then return 2 end

@@ -1,0 +1,274 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// diskSize is that of the disk that is filled.
+const diskSize = "size=32m"
+
+func needsMount(t *tools) string {
+	if t.mount {
+		return ""
+	}
+	return "a small disk (mounting a tmpfs is not permitted: run as root)"
+}
+
+func needsStrace(t *tools) string {
+	if t.strace {
+		return ""
+	}
+	return "strace that may attach (apt-get install strace; run as root or set kernel.yama.ptrace_scope=0)"
+}
+
+// mayMount tries to mount a tmpfs.
+func mayMount(dir string) bool {
+	if unix.Mount("tmpfs", dir, "tmpfs", 0, diskSize) != nil {
+		return false
+	}
+	return unix.Unmount(dir, 0) == nil
+}
+
+// mayTrace tries to follow a process that is not strace's child.
+func mayTrace(ctx context.Context) bool {
+	if _, err := exec.LookPath("strace"); err != nil {
+		return false
+	}
+	victim := exec.CommandContext(ctx, "sleep", "0.5")
+	if victim.Start() != nil {
+		return false
+	}
+	err := exec.CommandContext(ctx, "strace", "-f", "-qq", "-o", os.DevNull, "-p", strconv.Itoa(victim.Process.Pid)).Run()
+	_ = victim.Wait()
+	return err == nil
+}
+
+// smallDisk puts a router's data on a disk that can be filled.
+func smallDisk(r *round) error {
+	dir := filepath.Join(r.routes[0].dir, "data")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return err
+	}
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, diskSize); err != nil {
+		return err
+	}
+	r.undo = append(r.undo, func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+	return nil
+}
+
+// fillDisk takes what is left of the disk for a while.
+func fillDisk(ctx context.Context, r *round) (time.Time, error) {
+	path := filepath.Join(r.routes[0].dir, "data", "filler")
+	f, err := os.Create(path)
+	if err != nil {
+		return time.Time{}, err
+	}
+	defer f.Close()
+	before, _ := r.load.counts()
+	for end := time.Now().Add(2500 * time.Millisecond); time.Now().Before(end) && ctx.Err() == nil; {
+		_, err = f.Write(make([]byte, 4096))
+		if err != nil && !errors.Is(err, syscall.ENOSPC) {
+			return time.Time{}, err
+		}
+		if err != nil {
+			sleep(ctx, poll)
+		}
+	}
+	if after, _ := r.load.counts(); after == before {
+		r.note("the full disk refused no event: the log had room")
+	}
+	since := time.Now()
+	return since, os.Remove(path)
+}
+
+// trace has strace inject something into the running router, not into what it
+// has started before.
+func (r *round) trace(p *pointsman, calls, inject string) (*process, error) {
+	return start(filepath.Join(r.dir, "strace.log"), nil, "strace", "-f", "-qq", "-o", filepath.Join(r.dir, "strace.txt"),
+		"-p", strconv.Itoa(p.process().pid()), "-e", "trace="+calls, "-e", "inject="+calls+":"+inject)
+}
+
+// detach ends strace. At times it does not heed the signal when what it follows
+// is killed meanwhile; the kernel lets go of the rest.
+func (p *process) detach() {
+	p.signal(syscall.SIGTERM)
+	if _, err := p.wait(3 * time.Second); err != nil {
+		p.kill()
+	}
+}
+
+// refusing waits until more events are refused than before.
+func (r *round) refusing(ctx context.Context, before int) bool {
+	for late := time.Now().Add(patience); time.Now().Before(late) && ctx.Err() == nil; sleep(ctx, poll) {
+		if now, _ := r.load.counts(); now > before {
+			return true
+		}
+	}
+	return false
+}
+
+// failSync has syncing fail for a moment. After a sync that failed nobody knows
+// what is on disk: nothing may be accepted until the restart.
+func failSync(ctx context.Context, r *round) (time.Time, error) {
+	p := r.routes[0]
+	tr, err := r.trace(p, "fsync,fdatasync", "error=EIO")
+	if err != nil {
+		return time.Time{}, err
+	}
+	before, _ := r.load.counts()
+	if !r.refusing(ctx, before) {
+		r.violate(kindFault, "no event was refused while no sync succeeded")
+	}
+	tr.detach()
+	probe := r.load.add(typeWork, "k0")
+	if status, _ := r.load.post(ctx, p, probe); status == 202 {
+		r.violate(kindFault, "an event was accepted after a sync had failed")
+	}
+	// It cannot store that it stops, so its exit code tells of the trouble.
+	p.process().signal(syscall.SIGTERM)
+	if _, err := p.process().wait(patience); err != nil {
+		return time.Time{}, err
+	}
+	since := time.Now()
+	return since, p.serve(ctx)
+}
+
+// slowSync makes each sync take 300 ms.
+func slowSync(ctx context.Context, r *round) (time.Time, error) {
+	tr, err := r.trace(r.routes[0], "fsync,fdatasync", "delay_enter=300000")
+	if err != nil {
+		return time.Time{}, err
+	}
+	sleep(ctx, 3*time.Second)
+	tr.detach()
+	return time.Now(), nil
+}
+
+// killAtWrite ends the router at the nth write or sync of a file from now on.
+func killAtWrite(ctx context.Context, r *round) (time.Time, error) {
+	p := r.routes[0]
+	for range 3 {
+		calls := []string{"pwrite64", "fsync,fdatasync"}[r.rng.IntN(2)]
+		tr, err := r.trace(p, calls, fmt.Sprintf("signal=KILL:when=%d", 1+r.rng.IntN(12)))
+		if err != nil {
+			return time.Time{}, err
+		}
+		if _, err := p.process().wait(10 * time.Second); err != nil {
+			p.process().kill()
+		}
+		tr.detach()
+		if err := p.serve(ctx); err != nil {
+			return time.Time{}, err
+		}
+	}
+	return time.Now(), nil
+}
+
+// killRedis kills the server and starts it again.
+func killRedis(ctx context.Context, r *round) (time.Time, error) {
+	r.pause(ctx, 50*time.Millisecond, 500*time.Millisecond)
+	r.redis.run.kill()
+	since := time.Now()
+	return since, r.redis.start()
+}
+
+// redisAway leaves it away for a while.
+func redisAway(ctx context.Context, r *round) (time.Time, error) {
+	r.redis.run.kill()
+	r.pause(ctx, time.Second, 5*time.Second)
+	since := time.Now()
+	return since, r.redis.start()
+}
+
+// stopRedis has connections stand open and nobody answer.
+func stopRedis(ctx context.Context, r *round) (time.Time, error) {
+	r.redis.run.signal(syscall.SIGSTOP)
+	r.pause(ctx, 500*time.Millisecond, 8*time.Second)
+	r.redis.run.signal(syscall.SIGCONT)
+	return time.Now(), nil
+}
+
+// cutWire drops answers of commands that were carried out.
+func cutWire(ctx context.Context, r *round) (time.Time, error) {
+	r.wire.mode.Store(cuts)
+	sleep(ctx, 2500*time.Millisecond)
+	r.wire.mode.Store(passes)
+	if r.wire.cuts.Load() == 0 {
+		r.note("no answer was cut")
+	}
+	return time.Now(), nil
+}
+
+// holdWire lets nothing through, then breaks every connection.
+func holdWire(ctx context.Context, r *round) (time.Time, error) {
+	r.wire.mode.Store(holds)
+	r.pause(ctx, 500*time.Millisecond, 7*time.Second)
+	r.wire.closeAll()
+	r.wire.mode.Store(passes)
+	return time.Now(), nil
+}
+
+// fillRedis brings the server to its maxmemory.
+func fillRedis(ctx context.Context, r *round) (time.Time, error) {
+	before, _ := r.load.counts()
+	if _, err := r.redis.do("CONFIG", "SET", "maxmemory", "100kb"); err != nil {
+		return time.Time{}, err
+	}
+	if !r.refusing(ctx, before) {
+		r.violate(kindFault, "no event was refused while Redis was at its maxmemory")
+	}
+	sleep(ctx, 2*time.Second)
+	since := time.Now()
+	_, err := r.redis.do("CONFIG", "SET", "maxmemory", "0")
+	return since, err
+}
+
+func flushScripts(ctx context.Context, r *round) (time.Time, error) {
+	for range 5 {
+		if _, err := r.redis.do("SCRIPT", "FLUSH"); err != nil {
+			return time.Time{}, err
+		}
+		sleep(ctx, 100*time.Millisecond)
+	}
+	return time.Now(), nil
+}
+
+// flushAll empties Redis. Nothing can save what was there; the routers must stop
+// and say so.
+func flushAll(ctx context.Context, r *round) (time.Time, error) {
+	r.load.forget(time.Now().Add(time.Hour))
+	if _, err := r.redis.do("FLUSHALL"); err != nil {
+		return time.Time{}, err
+	}
+	r.emptied = time.Now()
+	r.load.forget(r.emptied)
+	for _, p := range r.routes {
+		code, err := p.process().wait(patience)
+		if err != nil {
+			r.violate(kindFault, "Redis was emptied and the router goes on: %v", err)
+			continue
+		}
+		text, _ := os.ReadFile(p.process().log)
+		if code == 0 || !strings.Contains(string(text), "emptied") {
+			r.violate(kindFault, "exit code %d after Redis was emptied: %s", code, tail(p.process().log))
+		}
+	}
+	since := time.Now()
+	for _, p := range r.routes {
+		if err := p.serve(ctx); err != nil {
+			return since, err
+		}
+	}
+	return since, nil
+}
