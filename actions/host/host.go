@@ -54,6 +54,13 @@ type Config struct {
 	// how long it may take; 0: 5 s and 2 s. Three misses end the process.
 	HealthEvery    time.Duration
 	HealthDeadline time.Duration
+	// CircuitCrashes within CircuitWindow stop a plugin from being started, for
+	// CircuitPause at first and twice that each time it crashes again, up to 5
+	// minutes; 0: 5 crashes, 10 minutes and 10 s. Runs are refused meanwhile as
+	// Unavailable. A process that had to be stopped for a run over its time is none.
+	CircuitCrashes int
+	CircuitWindow  time.Duration
+	CircuitPause   time.Duration
 }
 
 // selfExe is the running image, whatever has become of the file.
@@ -95,6 +102,9 @@ func New(cfg Config) (*Host, error) {
 	cfg.CancelGrace = cmp.Or(cfg.CancelGrace, 5*time.Second)
 	cfg.HealthEvery = cmp.Or(cfg.HealthEvery, 5*time.Second)
 	cfg.HealthDeadline = cmp.Or(cfg.HealthDeadline, 2*time.Second)
+	cfg.CircuitCrashes = cmp.Or(cfg.CircuitCrashes, circuitCrashes)
+	cfg.CircuitWindow = cmp.Or(cfg.CircuitWindow, circuitWindow)
+	cfg.CircuitPause = cmp.Or(cfg.CircuitPause, circuitPause)
 	if cfg.Reaper == nil {
 		cfg.Reaper = []string{selfExe, "reaper"}
 	}
@@ -309,17 +319,26 @@ func (h *Host) runOn(ctx context.Context, w *worker, req *actionv1.RunRequest) (
 		return nil, errNotSent // replaced meanwhile
 	}
 	defer w.leave()
+	probe, err := w.circuit.enter(time.Now())
+	if err != nil {
+		return nil, w.unavailable(err)
+	}
+	var res *actionv1.RunResponse
 	for {
-		in, err := w.acquire(ctx)
-		if err != nil {
-			return nil, err
+		var in *instance
+		if in, err = w.acquire(ctx, probe); err != nil {
+			break
 		}
-		res, err := in.run(ctx, req)
-		if !errors.Is(err, errNotSent) {
-			return res, err
+		if res, err = in.run(ctx, req); !errors.Is(err, errNotSent) {
+			break
 		}
 		<-in.gone
 	}
+	if probe {
+		w.settleGone() // a crash is counted before the next is let in
+		w.circuit.leave(err == nil)
+	}
+	return res, err
 }
 
 // Describe says what a plugin is. A bundled one is known; an executable is

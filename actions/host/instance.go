@@ -52,6 +52,8 @@ type instance struct {
 
 	// stopped: the end is ours and not a crash.
 	stopped atomic.Bool
+	// overdue: it was stopped for a run that gave no result in time.
+	overdue atomic.Bool
 	reason  atomic.Pointer[string]
 	// gone is closed when the process, its descendants and all goroutines of
 	// this instance are gone and its open runs are settled.

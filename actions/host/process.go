@@ -26,6 +26,10 @@ import (
 // termGrace is how long a plugin has between SIGTERM and SIGKILL.
 const termGrace = 2 * time.Second
 
+// killGrace is how long a reaper may take to see to it that all are gone; then
+// it is killed itself, and its work done from here.
+const killGrace = 5 * time.Second
+
 // maxHandshake is how long the handshake line may be.
 const maxHandshake = 16 << 10
 
@@ -48,7 +52,8 @@ type process struct {
 	line    chan []byte // the first line of standard output
 
 	controlMu sync.Mutex
-	control   *os.File // nil when closed
+	control   *os.File    // nil when closed
+	watchdog  *time.Timer // of the reaper, once it has to end
 
 	pid       atomic.Int64
 	stray     atomic.Int64 // bytes on standard output after the handshake, when it ended
@@ -137,6 +142,7 @@ func (p *process) run(status, stdout, stderr *os.File) {
 		clean := p.readStatus(status)
 		_ = p.cmd.Wait()
 		p.closeControl()
+		p.unwatch()
 		if !clean {
 			p.exit = "its reaper died"
 			p.sweep()
@@ -307,11 +313,30 @@ func (p *process) closeControl() {
 }
 
 // kill ends the plugin and all its descendants at once; wait on gone. A reaper
-// that was stopped is continued first.
+// that was stopped is continued first. One that a plugin keeps stopping is killed
+// after killGrace.
 func (p *process) kill() {
 	p.closeControl()
-	if p.cmd != nil && p.cmd.Process != nil {
-		_ = p.cmd.Process.Signal(syscall.SIGCONT)
+	if p.cmd == nil || p.cmd.Process == nil {
+		return
+	}
+	_ = p.cmd.Process.Signal(syscall.SIGCONT)
+	p.controlMu.Lock()
+	defer p.controlMu.Unlock()
+	if p.watchdog == nil {
+		p.watchdog = time.AfterFunc(killGrace, func() {
+			if p.cmd.Process.Kill() == nil {
+				p.log.Error("the reaper of the plugin did not end and was killed")
+			}
+		})
+	}
+}
+
+func (p *process) unwatch() {
+	p.controlMu.Lock()
+	defer p.controlMu.Unlock()
+	if p.watchdog != nil {
+		p.watchdog.Stop()
 	}
 }
 
