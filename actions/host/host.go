@@ -76,7 +76,10 @@ type Host struct {
 	cfg     Config
 	sockets string
 	made    bool // sockets was made by New
+	openMu  sync.Mutex
+	open    string // see openSockets; empty: not made yet
 	memory  func(name string) *os.File
+	root    string // of the control groups' file system; empty but in tests
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -141,6 +144,9 @@ func (h *Host) makeSockets() error {
 		if old, err := os.ReadFile(note); err == nil && strings.HasPrefix(filepath.Base(string(old)), "pointsman-") {
 			_ = os.RemoveAll(string(old))
 		}
+		if old, err := os.ReadFile(filepath.Join(dir, openNote)); err == nil && strings.HasPrefix(filepath.Base(string(old)), "pointsman-") {
+			_ = os.RemoveAll(string(old))
+		}
 		left, _ := filepath.Glob(filepath.Join(dir, "plugin-dir*"))
 		for _, l := range left {
 			_ = os.RemoveAll(l)
@@ -183,16 +189,29 @@ func (h *Host) newProcess(spec *Spec, log *slog.Logger) (*process, error) {
 		log:     log,
 		lines:   &lineLog{log: log},
 		gone:    make(chan struct{}),
-		argv:    slices.Clone(h.cfg.Reaper),
+		reaper:  h.cfg.Reaper,
+		parent:  h.sockets,
+
+		instance: h.cfg.Instance, limits: spec.Limits, root: h.root,
 	}
-	p.env = append(hostEnv(os.Environ()), spec.Env...)
+	p.env = hostEnv(os.Environ())
+	if spec.User != "" {
+		var err error
+		if p.account, err = lookup(spec.User); err != nil {
+			return nil, err
+		}
+		if p.parent, err = h.openSockets(); err != nil {
+			return nil, err
+		}
+		p.env = p.account.env(p.env)
+	}
+	p.env = append(p.env, spec.Env...)
 	p.env = append(p.env, sessionEnv+"="+p.session)
 	if !spec.external() {
 		if _, ok := h.cfg.Bundled[spec.Plugin]; !ok {
 			return nil, fmt.Errorf("there is no bundled plugin %q; an executable needs its path", spec.Plugin)
 		}
-		p.argv = append(append(p.argv, h.cfg.Plugin[0]), h.cfg.Plugin...)
-		p.argv = append(p.argv, spec.Plugin)
+		p.program = slices.Concat(h.cfg.Plugin[:1], h.cfg.Plugin, []string{spec.Plugin})
 		return p, nil
 	}
 	image, err := openImage(spec.Plugin, spec.SHA256, h.memory)
@@ -200,7 +219,7 @@ func (h *Host) newProcess(spec *Spec, log *slog.Logger) (*process, error) {
 		return nil, err
 	}
 	p.image = image
-	p.argv = append(p.argv, imageArg, spec.Plugin)
+	p.program = []string{imageArg, spec.Plugin}
 	return p, nil
 }
 
@@ -442,5 +461,10 @@ func (h *Host) Close(ctx context.Context) {
 	h.cancel()
 	if h.made {
 		_ = os.RemoveAll(h.sockets)
+	}
+	h.openMu.Lock()
+	defer h.openMu.Unlock()
+	if h.open != "" {
+		_ = os.RemoveAll(h.open)
 	}
 }

@@ -122,7 +122,7 @@ func (f *fake) Run(ctx context.Context, req *actions.Request) (*actions.Result, 
 		}
 		return &actions.Result{}, nil
 	}
-	return nil, actions.Permanent(fmt.Errorf("unknown order %q", o.Do))
+	return hog(ctx, o)
 }
 
 // meet returns when n runs are here at once.

@@ -148,10 +148,15 @@ func (h *Host) handshake(p *process) (cfg *tls.Config, socket string, err error)
 		StartTimeout:     h.cfg.StartTimeout,
 		AutoMTLS:         p.mtls,
 		SkipHostEnv:      true,
-		UnixSocketConfig: &plugin.UnixSocketConfig{TempDir: h.sockets},
+		UnixSocketConfig: &plugin.UnixSocketConfig{TempDir: p.parent},
 		RunnerFunc: func(_ hclog.Logger, cmd *exec.Cmd, dir string) (runner.Runner, error) {
 			p.env = append(p.env, cmd.Env...)
 			p.sockets = dir
+			if p.account != nil {
+				if err := os.Chown(dir, int(p.account.uid), int(p.account.gid)); err != nil {
+					return nil, err
+				}
+			}
 			return p, nil
 		},
 	}

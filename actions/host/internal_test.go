@@ -36,7 +36,7 @@ func FuzzStat(f *testing.F) {
 	f.Add([]byte("a) R 9 9 9 ("))
 	f.Fuzz(func(t *testing.T, name []byte) {
 		text := append(append([]byte("7 ("), name...), ") S 5 6 4 0 -1"...)
-		if p, ok := parseStat(7, text); !ok || p != (proc{7, 5, 4, false}) {
+		if p, ok := parseStat(7, text); !ok || p != (proc{pid: 7, parent: 5, group: 6, session: 4}) {
 			t.Errorf("%q: %+v %v", text, p, ok)
 		}
 		_, _ = parseStat(7, name)
