@@ -181,6 +181,8 @@ func servePlugin(name string) {
 		serveUnary()
 	case "wire":
 		serveWire()
+	case "torment":
+		serveTorment()
 	case "future", "both":
 		serveVersions(name)
 	case "no-configure":
@@ -220,7 +222,7 @@ func testConfig(log *slog.Logger) host.Config {
 		Log: log,
 		Bundled: map[string]actions.Description{
 			"fake": desc, "two": desc, "unary": desc, "exit": desc, "dry": (&fake{name: "dry"}).Describe(),
-			"wire": desc, "future": desc, "both": desc, "no-configure": desc, "no-stream": desc,
+			"wire": desc, "torment": desc, "future": desc, "both": desc, "no-configure": desc, "no-stream": desc,
 		},
 		CancelGrace: 300 * time.Millisecond,
 	}

@@ -350,8 +350,8 @@ func TestLeftGroupsAreRemoved(t *testing.T) {
 	}
 }
 
-// rss is what this process has in memory, in bytes.
-func rss(t testing.TB) int64 {
+// memory is a figure of this process, in bytes.
+func memory(t testing.TB, key string) int64 {
 	t.Helper()
 	f, err := os.Open("/proc/self/status")
 	if err != nil {
@@ -359,7 +359,7 @@ func rss(t testing.TB) int64 {
 	}
 	defer f.Close()
 	for sc := bufio.NewScanner(f); sc.Scan(); {
-		if rest, ok := strings.CutPrefix(sc.Text(), "VmRSS:"); ok {
+		if rest, ok := strings.CutPrefix(sc.Text(), key); ok {
 			n, err := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
 			if err != nil {
 				t.Fatal(err)
@@ -367,6 +367,6 @@ func rss(t testing.TB) int64 {
 			return n << 10
 		}
 	}
-	t.Fatal("no VmRSS")
+	t.Fatal("no " + key)
 	return 0
 }

@@ -51,9 +51,9 @@ func ReaperMain(args []string) int {
 		syscall.CloseOnExec(fd)
 	}
 	// A signal to the whole process group or control group must not end the one
-	// process that cleans up; SIGCHLD wakes the loop.
-	signal.Ignore(syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT)
-	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	// process that cleans up; SIGCHLD wakes the loop. They are caught and not
+	// ignored, which the plugin would inherit.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGPIPE)
 	child := make(chan os.Signal, 1)
 	signal.Notify(child, syscall.SIGCHLD)
 
