@@ -37,8 +37,11 @@ type setting struct {
 func memoryFiles(bytes int64) []setting {
 	n := strconv.FormatInt(bytes, 10)
 	return []setting{
-		{"memory.max", n, true}, {"memory.swap.max", "0", true}, {"memory.oom.group", "1", true},
-		{"memory.limit_in_bytes", n, true}, {"memory.memsw.limit_in_bytes", n, true},
+		{"memory.max", n, true},
+		{"memory.swap.max", "0", true},
+		{"memory.oom.group", "1", true},
+		{"memory.limit_in_bytes", n, true},
+		{"memory.memsw.limit_in_bytes", n, true},
 	}
 }
 
@@ -46,7 +49,8 @@ func cpuFiles(percent int) []setting {
 	n := strconv.Itoa(percent * 1000)
 	return []setting{
 		{"cpu.max", n + " 100000", true},
-		{"cpu.cfs_period_us", "100000", true}, {"cpu.cfs_quota_us", n, true},
+		{"cpu.cfs_period_us", "100000", true},
+		{"cpu.cfs_quota_us", n, true},
 	}
 }
 
@@ -73,6 +77,12 @@ func (g *group) add(controller string, settings []setting) error {
 	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
 		return err
 	}
+	undo := func(err error) error {
+		if !slices.ContainsFunc(g.made, func(m made) bool { return m.dir == dir }) {
+			err = errors.Join(err, os.Remove(dir))
+		}
+		return err
+	}
 	wrote := 0
 	for _, s := range settings {
 		err = os.WriteFile(filepath.Join(dir, s.file), []byte(s.value), 0)
@@ -80,11 +90,11 @@ func (g *group) add(controller string, settings []setting) error {
 		case err == nil:
 			wrote++
 		case !s.optional || !errors.Is(err, os.ErrNotExist) && !errors.Is(err, os.ErrPermission):
-			return errors.Join(err, os.Remove(dir))
+			return undo(err)
 		}
 	}
 	if wrote == 0 {
-		return errors.Join(fmt.Errorf("%s: it has no limits for %s", dir, controller), os.Remove(dir))
+		return undo(fmt.Errorf("%s: it has no limits for %s", dir, controller))
 	}
 	g.made = append(g.made, made{controller, dir})
 	return nil
