@@ -117,7 +117,7 @@ func (s *server) Actions() []router.ActionStatus {
 		if a.HoldUncertain {
 			st.OnUncertain = "hold"
 		}
-		if err := l.broken[a.Name]; err != nil && p.PID == 0 {
+		if err := l.broken[a.Name]; err != nil && p.PID == 0 && p.Error == "" {
 			st.State, st.LastError = "broken", err.Error()
 		}
 		if p, ok := paused[a.Name]; ok {
