@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -161,6 +162,7 @@ func (p *torment) Describe(context.Context, *actionv1.DescribeRequest) (*actionv
 	switch p.mode {
 	case "frozen in Describe":
 		_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+		select {} // another thread may be stopped first
 	case "never describes itself":
 		select {}
 	case "describes itself in 32 MiB":
@@ -228,6 +230,7 @@ func (p *torment) answer(s actionv1.ActionService_StreamServer, r *actionv1.RunR
 	switch p.mode {
 	case "frozen in Run":
 		_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+		select {} // another thread may be stopped first
 	case "endless credits":
 		for range 200_000 {
 			if err := s.Send(&actionv1.StreamResponse{Credits: 1}); err != nil {
@@ -329,12 +332,13 @@ func noise2(mode string) {
 
 // Run is that of the modes without the stream.
 func (p *torment) Run(_ context.Context, r *actionv1.RunRequest) (*actionv1.RunResponse, error) {
-	if text, ok := strings.CutPrefix(p.mode, "unary fails with code "); ok {
-		var code uint32
-		_, _ = fmt.Sscan(text, &code)
-		return nil, status.Error(codes.Code(code), "because of the test")
-	}
 	switch p.mode {
+	case "unary fails with a code":
+		var o order
+		if err := json.Unmarshal(r.GetParams(), &o); err != nil {
+			return nil, err
+		}
+		return nil, status.Error(codes.Code(uint32(o.N)), "because of the test")
 	case "unary long error":
 		return nil, status.Error(codes.Internal, strings.Repeat("e", 1<<20))
 	case "unary 32 MiB":

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/pointsman/pointsman/actions/host"
+	actionv1 "github.com/pointsman/pointsman/actions/proto/pointsman/action/v1"
 )
 
 // torment is what a hostile plugin does, and what becomes of a run of it.
@@ -75,14 +76,11 @@ func torments() []tormentCase {
 	for _, s := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM, syscall.SIGHUP} {
 		out = append(out, tormentCase{mode: fmt.Sprint("signal ", int(s)), kind: start, text: "ended before its handshake: signal: " + s.String()})
 	}
-	// Every code of gRPC but OK, and one that is none.
-	for code := 1; code <= 17; code++ {
-		unary := tormentCase{mode: fmt.Sprint("unary fails with code ", code), kind: "none", text: "because of the test"}
-		out = append(out, unary,
-			tormentCase{mode: fmt.Sprint("Describe fails with code ", code), kind: start, text: "because of the test"})
-		if code != 12 { // unimplemented: then it is called without the stream
-			out = append(out, tormentCase{mode: fmt.Sprint("stream fails with code ", code), kind: "crashed", text: "because of the test"})
-		}
+	for _, code := range []int{1, 4, 8, 12, 13, 14, 16} {
+		out = append(out, tormentCase{mode: fmt.Sprint("Describe fails with code ", code), kind: start, text: "because of the test"})
+	}
+	for _, code := range []int{1, 5, 8, 13, 14, 17} {
+		out = append(out, tormentCase{mode: fmt.Sprint("stream fails with code ", code), kind: "crashed", text: "because of the test"})
 	}
 	return out
 }
@@ -162,6 +160,22 @@ func tormented(t *testing.T, tc tormentCase) {
 	}
 	if strings.ContainsAny(b.log.String(), "\x00\x1b\r\u202e\u2028") {
 		t.Error("the log has control characters")
+	}
+}
+
+// Every code of gRPC but OK, and one that is none: the run fails, by itself.
+func TestEveryStatusCode(t *testing.T) {
+	t.Parallel()
+	no := false
+	b := setup(t, nil, host.Spec{Action: "a", Plugin: "torment", MTLS: &no, Env: []string{"TORMENT=unary fails with a code"}})
+	for code := 1; code <= 17; code++ {
+		res, err := b.Run(b.ctx, "a", request(fmt.Sprint(code), order{N: code}))
+		if err != nil || !strings.Contains(res.GetError(), "because of the test") || res.GetStatus() == actionv1.Status_STATUS_DONE {
+			t.Errorf("code %d: %v, %v", code, res, err)
+		}
+	}
+	if st := b.Status()[0]; st.Restarts != 0 {
+		t.Errorf("%d restarts", st.Restarts)
 	}
 }
 
