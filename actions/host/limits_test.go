@@ -135,7 +135,12 @@ func TestMemoryLimit(t *testing.T) {
 			if !tc.group {
 				host.WithoutControlGroups(b.Host)
 			}
-			b.do(t, "0", order{Do: "memory", N: 64})
+			if _, err := b.Run(b.ctx, "a", request("0", order{Do: "memory", N: 64})); err != nil {
+				if strings.Contains(err.Error(), "exit status 66") {
+					t.Skip("NOT TESTED: memory of a plugin with the race detector, which maps more than any limit")
+				}
+				t.Fatal(err)
+			}
 			_, err := b.Run(b.ctx, "a", request("1", order{Do: "memory", N: 2000}))
 			if isKind(err) != "crashed" || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("got %v, want %q", err, tc.want)

@@ -203,10 +203,10 @@ func (p *torment) Stream(s actionv1.ActionService_StreamServer) error {
 	if err := s.Send(&actionv1.StreamResponse{Credits: credits}); err != nil {
 		return err
 	}
-	if p.mode == "never reads" {
-		select {}
-	}
-	for {
+	for first := true; ; first = false {
+		if p.mode == "never reads" && !first {
+			select {}
+		}
 		msg, err := s.Recv()
 		if err != nil {
 			return err
@@ -219,6 +219,9 @@ func (p *torment) Stream(s actionv1.ActionService_StreamServer) error {
 	}
 }
 
+// warm is the delivery that every mode answers.
+const warm = "warm"
+
 func done(r *actionv1.RunRequest) *actionv1.RunResponse {
 	return &actionv1.RunResponse{
 		DeliveryId: r.GetDeliveryId(), Attempt: r.GetAttempt(), Status: actionv1.Status_STATUS_DONE, Output: "fine",
@@ -227,7 +230,11 @@ func done(r *actionv1.RunRequest) *actionv1.RunResponse {
 
 // answer does what the mode says in a run on the stream.
 func (p *torment) answer(s actionv1.ActionService_StreamServer, r *actionv1.RunRequest) error {
-	switch p.mode {
+	mode := p.mode
+	if r.GetDeliveryId() == warm {
+		mode = ""
+	}
+	switch mode {
 	case "frozen in Run":
 		_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
 		select {} // another thread may be stopped first
@@ -274,13 +281,13 @@ func (p *torment) answer(s actionv1.ActionService_StreamServer, r *actionv1.RunR
 	case "long error on the stream":
 		return status.Error(codes.Internal, strings.Repeat("e", 1<<20))
 	default:
-		if text, ok := strings.CutPrefix(p.mode, "stream fails with code "); ok {
+		if text, ok := strings.CutPrefix(mode, "stream fails with code "); ok {
 			var code uint32
 			_, _ = fmt.Sscan(text, &code)
 			return status.Error(codes.Code(code), "because of the test")
 		}
-		bomb(p.mode)
-		noise2(p.mode)
+		bomb(mode)
+		noise2(mode)
 	}
 	return s.Send(&actionv1.StreamResponse{Results: []*actionv1.RunResponse{done(r)}})
 }
@@ -332,6 +339,9 @@ func noise2(mode string) {
 
 // Run is that of the modes without the stream.
 func (p *torment) Run(_ context.Context, r *actionv1.RunRequest) (*actionv1.RunResponse, error) {
+	if r.GetDeliveryId() == warm {
+		return done(r), nil
+	}
 	switch p.mode {
 	case "unary fails with a code":
 		var o order

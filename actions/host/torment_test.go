@@ -123,6 +123,9 @@ func tormented(t *testing.T, tc tormentCase) {
 	if wait == 0 {
 		wait = 20 * time.Second
 	}
+	if tc.wait > 0 { // not for its start
+		b.do(t, warm, order{})
+	}
 	ctx, cancel := context.WithTimeout(b.ctx, wait)
 	defer cancel()
 	start := time.Now()
