@@ -54,6 +54,13 @@ type Config struct {
 	// how long it may take; 0: 5 s and 2 s. Three misses end the process.
 	HealthEvery    time.Duration
 	HealthDeadline time.Duration
+	// CircuitCrashes within CircuitWindow stop a plugin from being started, for
+	// CircuitPause at first and twice that each time it crashes again, up to 5
+	// minutes; 0: 5 crashes, 10 minutes and 10 s. Runs are refused meanwhile as
+	// Unavailable. A process that had to be stopped for a run over its time is none.
+	CircuitCrashes int
+	CircuitWindow  time.Duration
+	CircuitPause   time.Duration
 }
 
 // selfExe is the running image, whatever has become of the file.
@@ -69,7 +76,10 @@ type Host struct {
 	cfg     Config
 	sockets string
 	made    bool // sockets was made by New
+	openMu  sync.Mutex
+	open    string // see openSockets; empty: not made yet
 	memory  func(name string) *os.File
+	root    string // of the control groups' file system; empty but in tests
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -95,6 +105,9 @@ func New(cfg Config) (*Host, error) {
 	cfg.CancelGrace = cmp.Or(cfg.CancelGrace, 5*time.Second)
 	cfg.HealthEvery = cmp.Or(cfg.HealthEvery, 5*time.Second)
 	cfg.HealthDeadline = cmp.Or(cfg.HealthDeadline, 2*time.Second)
+	cfg.CircuitCrashes = cmp.Or(cfg.CircuitCrashes, circuitCrashes)
+	cfg.CircuitWindow = cmp.Or(cfg.CircuitWindow, circuitWindow)
+	cfg.CircuitPause = cmp.Or(cfg.CircuitPause, circuitPause)
 	if cfg.Reaper == nil {
 		cfg.Reaper = []string{selfExe, "reaper"}
 	}
@@ -129,6 +142,9 @@ func (h *Host) makeSockets() error {
 		}
 		note = filepath.Join(dir, "sockets")
 		if old, err := os.ReadFile(note); err == nil && strings.HasPrefix(filepath.Base(string(old)), "pointsman-") {
+			_ = os.RemoveAll(string(old))
+		}
+		if old, err := os.ReadFile(filepath.Join(dir, openNote)); err == nil && strings.HasPrefix(filepath.Base(string(old)), "pointsman-") {
 			_ = os.RemoveAll(string(old))
 		}
 		left, _ := filepath.Glob(filepath.Join(dir, "plugin-dir*"))
@@ -173,16 +189,29 @@ func (h *Host) newProcess(spec *Spec, log *slog.Logger) (*process, error) {
 		log:     log,
 		lines:   &lineLog{log: log},
 		gone:    make(chan struct{}),
-		argv:    slices.Clone(h.cfg.Reaper),
+		reaper:  h.cfg.Reaper,
+		parent:  h.sockets,
+
+		instance: h.cfg.Instance, limits: spec.Limits, root: h.root,
 	}
-	p.env = append(hostEnv(os.Environ()), spec.Env...)
+	p.env = hostEnv(os.Environ())
+	if spec.User != "" {
+		var err error
+		if p.account, err = lookup(spec.User); err != nil {
+			return nil, err
+		}
+		if p.parent, err = h.openSockets(); err != nil {
+			return nil, err
+		}
+		p.env = p.account.env(p.env)
+	}
+	p.env = append(p.env, spec.Env...)
 	p.env = append(p.env, sessionEnv+"="+p.session)
 	if !spec.external() {
 		if _, ok := h.cfg.Bundled[spec.Plugin]; !ok {
 			return nil, fmt.Errorf("there is no bundled plugin %q; an executable needs its path", spec.Plugin)
 		}
-		p.argv = append(append(p.argv, h.cfg.Plugin[0]), h.cfg.Plugin...)
-		p.argv = append(p.argv, spec.Plugin)
+		p.program = slices.Concat(h.cfg.Plugin[:1], h.cfg.Plugin, []string{spec.Plugin})
 		return p, nil
 	}
 	image, err := openImage(spec.Plugin, spec.SHA256, h.memory)
@@ -190,7 +219,7 @@ func (h *Host) newProcess(spec *Spec, log *slog.Logger) (*process, error) {
 		return nil, err
 	}
 	p.image = image
-	p.argv = append(p.argv, imageArg, spec.Plugin)
+	p.program = []string{imageArg, spec.Plugin}
 	return p, nil
 }
 
@@ -309,17 +338,26 @@ func (h *Host) runOn(ctx context.Context, w *worker, req *actionv1.RunRequest) (
 		return nil, errNotSent // replaced meanwhile
 	}
 	defer w.leave()
+	probe, err := w.circuit.enter(time.Now())
+	if err != nil {
+		return nil, w.unavailable(err)
+	}
+	var res *actionv1.RunResponse
 	for {
-		in, err := w.acquire(ctx)
-		if err != nil {
-			return nil, err
+		var in *instance
+		if in, err = w.acquire(ctx, probe); err != nil {
+			break
 		}
-		res, err := in.run(ctx, req)
-		if !errors.Is(err, errNotSent) {
-			return res, err
+		if res, err = in.run(ctx, req); !errors.Is(err, errNotSent) {
+			break
 		}
 		<-in.gone
 	}
+	if probe {
+		w.settleGone() // a crash is counted before the next is let in
+		w.circuit.leave(err == nil)
+	}
+	return res, err
 }
 
 // Describe says what a plugin is. A bundled one is known; an executable is
@@ -423,5 +461,10 @@ func (h *Host) Close(ctx context.Context) {
 	h.cancel()
 	if h.made {
 		_ = os.RemoveAll(h.sockets)
+	}
+	h.openMu.Lock()
+	defer h.openMu.Unlock()
+	if h.open != "" {
+		_ = os.RemoveAll(h.open)
 	}
 }

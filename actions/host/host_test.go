@@ -122,7 +122,7 @@ func (f *fake) Run(ctx context.Context, req *actions.Request) (*actions.Result, 
 		}
 		return &actions.Result{}, nil
 	}
-	return nil, actions.Permanent(fmt.Errorf("unknown order %q", o.Do))
+	return hog(ctx, o)
 }
 
 // meet returns when n runs are here at once.
@@ -181,6 +181,8 @@ func servePlugin(name string) {
 		serveUnary()
 	case "wire":
 		serveWire()
+	case "torment":
+		serveTorment()
 	case "future", "both":
 		serveVersions(name)
 	case "no-configure":
@@ -220,7 +222,7 @@ func testConfig(log *slog.Logger) host.Config {
 		Log: log,
 		Bundled: map[string]actions.Description{
 			"fake": desc, "two": desc, "unary": desc, "exit": desc, "dry": (&fake{name: "dry"}).Describe(),
-			"wire": desc, "future": desc, "both": desc, "no-configure": desc, "no-stream": desc,
+			"wire": desc, "torment": desc, "future": desc, "both": desc, "no-configure": desc, "no-stream": desc,
 		},
 		CancelGrace: 300 * time.Millisecond,
 	}

@@ -52,6 +52,8 @@ type instance struct {
 
 	// stopped: the end is ours and not a crash.
 	stopped atomic.Bool
+	// overdue: it was stopped for a run that gave no result in time.
+	overdue atomic.Bool
 	reason  atomic.Pointer[string]
 	// gone is closed when the process, its descendants and all goroutines of
 	// this instance are gone and its open runs are settled.
@@ -146,10 +148,15 @@ func (h *Host) handshake(p *process) (cfg *tls.Config, socket string, err error)
 		StartTimeout:     h.cfg.StartTimeout,
 		AutoMTLS:         p.mtls,
 		SkipHostEnv:      true,
-		UnixSocketConfig: &plugin.UnixSocketConfig{TempDir: h.sockets},
+		UnixSocketConfig: &plugin.UnixSocketConfig{TempDir: p.parent},
 		RunnerFunc: func(_ hclog.Logger, cmd *exec.Cmd, dir string) (runner.Runner, error) {
 			p.env = append(p.env, cmd.Env...)
 			p.sockets = dir
+			if p.account != nil {
+				if err := os.Chown(dir, int(p.account.uid), int(p.account.gid)); err != nil {
+					return nil, err
+				}
+			}
 			return p, nil
 		},
 	}

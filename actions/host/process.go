@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -26,6 +28,10 @@ import (
 // termGrace is how long a plugin has between SIGTERM and SIGKILL.
 const termGrace = 2 * time.Second
 
+// killGrace is how long a reaper may take to see to it that all are gone; then
+// it is killed itself, and its work done from here.
+const killGrace = 5 * time.Second
+
 // maxHandshake is how long the handshake line may be.
 const maxHandshake = 16 << 10
 
@@ -34,21 +40,30 @@ const maxHandshake = 16 << 10
 // line, which was checked here before; everything about processes and pipes is
 // done here.
 type process struct {
-	argv    []string // the reaper's
+	reaper  []string // argv of the reaper, to which program is added
+	program []string // path and argv
 	env     []string
 	image   *os.File // verified image or nil; closed by start
+	parent  string   // of sockets
 	sockets string   // the only folder a socket may be in
 	session string   // value of sessionEnv
 	mtls    bool
-	log     *slog.Logger
-	lines   *lineLog
+	// instance names the control group; account is nil for the router's user.
+	instance string
+	limits   Limits
+	account  *account
+	group    *group
+	root     string // of group
+	log      *slog.Logger
+	lines    *lineLog
 
 	cmd     *exec.Cmd
 	started chan error  // the reaper's word on the start
 	line    chan []byte // the first line of standard output
 
 	controlMu sync.Mutex
-	control   *os.File // nil when closed
+	control   *os.File    // nil when closed
+	watchdog  *time.Timer // of the reaper, once it has to end
 
 	pid       atomic.Int64
 	stray     atomic.Int64 // bytes on standard output after the handshake, when it ended
@@ -85,6 +100,7 @@ func (p *process) start() error {
 		if p.image != nil {
 			_ = p.image.Close()
 		}
+		p.dissolve()
 		close(p.gone)
 		return err
 	}
@@ -104,7 +120,11 @@ func (p *process) start() error {
 	if err != nil {
 		return fail(err)
 	}
-	p.cmd = exec.Command(p.argv[0], p.argv[1:]...)
+	argv, err := p.argv()
+	if err != nil {
+		return fail(err)
+	}
+	p.cmd = exec.Command(argv[0], argv[1:]...)
 	p.cmd.Env = p.env
 	p.cmd.Stdout, p.cmd.Stderr = outW, errW // nil Stdin is /dev/null
 	p.cmd.ExtraFiles = []*os.File{controlR, statusW}
@@ -137,6 +157,7 @@ func (p *process) run(status, stdout, stderr *os.File) {
 		clean := p.readStatus(status)
 		_ = p.cmd.Wait()
 		p.closeControl()
+		p.unwatch()
 		if !clean {
 			p.exit = "its reaper died"
 			p.sweep()
@@ -148,8 +169,33 @@ func (p *process) run(status, stdout, stderr *os.File) {
 		for _, f := range []*os.File{status, stdout, stderr} {
 			_ = f.Close()
 		}
+		p.dissolve()
 		close(p.gone)
 	}()
+}
+
+// argv is that of the reaper, with the limits of the plugin.
+func (p *process) argv() ([]string, error) {
+	if p.limits == (Limits{}) && p.account == nil {
+		return slices.Concat(p.reaper, p.program), nil
+	}
+	text, err := json.Marshal(p.confine())
+	if err != nil {
+		return nil, err
+	}
+	return slices.Concat(p.reaper, []string{confineArg, string(text)}, p.program), nil
+}
+
+// dissolve removes the control group, and adds what it knows to how the process
+// ended.
+func (p *process) dissolve() {
+	if p.group == nil {
+		return
+	}
+	if v := p.group.verdict(); v != "" {
+		p.exit += ", " + v
+	}
+	p.group.remove()
 }
 
 // readStatus follows what the reaper reports; true when it saw to the end.
@@ -307,11 +353,30 @@ func (p *process) closeControl() {
 }
 
 // kill ends the plugin and all its descendants at once; wait on gone. A reaper
-// that was stopped is continued first.
+// that was stopped is continued first. One that a plugin keeps stopping is killed
+// after killGrace.
 func (p *process) kill() {
 	p.closeControl()
-	if p.cmd != nil && p.cmd.Process != nil {
-		_ = p.cmd.Process.Signal(syscall.SIGCONT)
+	if p.cmd == nil || p.cmd.Process == nil {
+		return
+	}
+	_ = p.cmd.Process.Signal(syscall.SIGCONT)
+	p.controlMu.Lock()
+	defer p.controlMu.Unlock()
+	if p.watchdog == nil {
+		p.watchdog = time.AfterFunc(killGrace, func() {
+			if p.cmd.Process.Kill() == nil {
+				p.log.Error("the reaper of the plugin did not end and was killed")
+			}
+		})
+	}
+}
+
+func (p *process) unwatch() {
+	p.controlMu.Lock()
+	defer p.controlMu.Unlock()
+	if p.watchdog != nil {
+		p.watchdog.Stop()
 	}
 }
 

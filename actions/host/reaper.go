@@ -1,6 +1,7 @@
 package host
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -26,11 +27,18 @@ const (
 	orderKill = 'k' // SIGKILL to every descendant
 )
 
+// confineArg is the reaper's option for a confinement, in JSON.
+const confineArg = "-confine"
+
+// watchEvery is how often tasks are counted where no control group does it.
+const watchEvery = 100 * time.Millisecond
+
 // imageArg stands in the reaper's arguments for the image in imageFD.
 const imageArg = "image"
 
 // ReaperMain is the hidden command "reaper": args are the path of the program
-// (or "image" for the file passed on descriptor 5) and then its argv. It runs
+// (or "image" for the file passed on descriptor 5) and then its argv; before them
+// may be "-confine" and what to confine it to. It runs
 // the program as a child, and whatever way it ends (the program exits, the
 // router closes the control pipe or dies) it kills and waits for every process
 // that descends from the program, those with a session of their own too, before
@@ -43,13 +51,21 @@ func ReaperMain(args []string) int {
 		syscall.CloseOnExec(fd)
 	}
 	// A signal to the whole process group or control group must not end the one
-	// process that cleans up; SIGCHLD wakes the loop.
-	signal.Ignore(syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT)
-	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	// process that cleans up; SIGCHLD wakes the loop. They are caught and not
+	// ignored, which the plugin would inherit.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGPIPE)
 	child := make(chan os.Signal, 1)
 	signal.Notify(child, syscall.SIGCHLD)
 
 	status := os.NewFile(statusFD, "status")
+	var limits confinement
+	if len(args) > 2 && args[0] == confineArg {
+		if err := json.Unmarshal([]byte(args[1]), &limits); err != nil {
+			args = nil
+		} else {
+			args = args[2:]
+		}
+	}
 	if len(args) < 2 || status == nil {
 		fmt.Fprintln(os.Stderr, "reaper: started by pointsman only")
 		return 2
@@ -58,21 +74,28 @@ func ReaperMain(args []string) int {
 		fmt.Fprintf(status, "fail child subreaper: %v\n", err)
 		return 127
 	}
-	pid, err := startChild(args[0], args[1:])
+	pid, err := startChild(args[0], args[1:], &limits)
 	if err != nil {
 		fmt.Fprintf(status, "fail %v\n", err)
 		return 127
 	}
 	fmt.Fprintf(status, "pid %d\n", pid)
 
-	r := &reaper{main: pid}
+	r := &reaper{main: pid, limits: &limits}
 	r.supervise(child, orders())
 	r.killAll()
-	fmt.Fprintf(status, "exit %s\n", describeExit(r.status))
+	text := describeExit(r.status)
+	if r.over {
+		text += ", it took more than limits.processes"
+	}
+	if limit := limits.CPUSeconds; limit > 0 && r.status.Signaled() && r.used >= time.Duration(limit)*time.Second-100*time.Millisecond {
+		text += ", it took more than limits.cpu_time"
+	}
+	fmt.Fprintf(status, "exit %s\n", text)
 	return r.status.ExitStatus()
 }
 
-func startChild(path string, argv []string) (int, error) {
+func startChild(path string, argv []string, limits *confinement) (int, error) {
 	null, err := os.OpenFile(os.DevNull, os.O_RDONLY, 0)
 	if err != nil {
 		return 0, err
@@ -85,11 +108,22 @@ func startChild(path string, argv []string) (int, error) {
 		path = fmt.Sprintf("/proc/self/fd/%d", len(files))
 		files = append(files, imageFD)
 	}
-	return syscall.ForkExec(path, argv, &syscall.ProcAttr{
+	pid, err := syscall.ForkExec(path, argv, &syscall.ProcAttr{
 		Env:   os.Environ(),
 		Files: files,
-		Sys:   &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL},
+		Sys: &syscall.SysProcAttr{
+			Setpgid: true, Pdeathsig: syscall.SIGKILL, Credential: limits.Credential, Ptrace: limits.held(),
+		},
 	})
+	if err != nil || !limits.held() {
+		return pid, err
+	}
+	if err := limits.apply(pid); err != nil {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+		_, _ = syscall.Wait4(pid, nil, 0, nil)
+		return 0, fmt.Errorf("limits cannot be set: %w", err)
+	}
+	return pid, nil
 }
 
 // orders passes on the bytes of the control pipe; it is closed at its end.
@@ -111,13 +145,22 @@ func orders() <-chan byte {
 
 type reaper struct {
 	main   int
+	limits *confinement
+	over   bool // it had more tasks than it may
 	ended  bool
 	status syscall.WaitStatus
+	used   time.Duration // processor time of the main process, when it ended
 }
 
 // supervise returns when the plugin's main process has ended or everything is
 // to be killed.
 func (r *reaper) supervise(child <-chan os.Signal, orders <-chan byte) {
+	var count <-chan time.Time
+	if r.limits.Watch > 0 {
+		t := time.NewTicker(watchEvery)
+		defer t.Stop()
+		count = t.C
+	}
 	for {
 		r.reap()
 		if r.ended {
@@ -125,6 +168,11 @@ func (r *reaper) supervise(child <-chan os.Signal, orders <-chan byte) {
 		}
 		select {
 		case <-child:
+		case <-count:
+			if tasks(snapshot(), os.Getpid()) > r.limits.Watch {
+				r.over = true
+				return
+			}
 		case o, ok := <-orders:
 			if !ok || o == orderKill {
 				return
@@ -140,7 +188,8 @@ func (r *reaper) supervise(child <-chan os.Signal, orders <-chan byte) {
 func (r *reaper) reap() (none bool) {
 	for {
 		var ws syscall.WaitStatus
-		pid, err := syscall.Wait4(-1, &ws, syscall.WNOHANG, nil)
+		var u syscall.Rusage
+		pid, err := syscall.Wait4(-1, &ws, syscall.WNOHANG, &u)
 		switch {
 		case err == syscall.EINTR:
 		case err != nil:
@@ -149,16 +198,31 @@ func (r *reaper) reap() (none bool) {
 			return false
 		case pid == r.main:
 			r.ended, r.status = true, ws
+			r.used = time.Duration(u.Utime.Nano() + u.Stime.Nano())
 		}
 	}
 }
 
 // killAll returns when no descendant is left. This process is their subreaper:
-// an orphan becomes its child, so no child means no descendant.
+// an orphan becomes its child, so no child means no descendant. A whole group is
+// killed at once, so that none of it can be born in between.
 func (r *reaper) killAll() {
+	for _, file := range r.limits.Stop {
+		_ = os.WriteFile(file, []byte("0"), 0)
+	}
+	self := os.Getpid()
 	for !r.reap() {
-		for _, p := range descendants(snapshot(), os.Getpid()) {
-			_ = syscall.Kill(p, syscall.SIGKILL)
+		table := snapshot()
+		groups := make(map[int]int, len(table))
+		for _, p := range table {
+			groups[p.pid] = p.group
+		}
+		own := groups[self]
+		for _, pid := range descendants(table, self) {
+			if g := groups[pid]; g > 1 && g != own {
+				_ = syscall.Kill(-g, syscall.SIGKILL)
+			}
+			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
 		if r.reap() {
 			return

@@ -141,6 +141,7 @@ func (in *instance) grace(ctx context.Context, done <-chan outcome) (*actionv1.R
 		return o.res, o.err
 	case <-t.C:
 	}
+	in.overdue.Store(true)
 	in.terminate(fmt.Sprintf("stopped: a run gave no result within %v of its cancellation", in.h.cfg.CancelGrace))
 	if o := <-done; o.err == nil {
 		return o.res, nil

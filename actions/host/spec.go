@@ -38,6 +38,11 @@ type Spec struct {
 	// MaxInFlight bounds the runs that are open at a time, beside what the plugin
 	// takes. 0: no other bound; 64 for a plugin without the stream.
 	MaxInFlight int
+	// Limits of the plugin's process and all it starts.
+	Limits Limits
+	// User is the name of the user it runs as, with that user's groups. Empty:
+	// the router's own. Another needs a router that runs as root.
+	User string
 }
 
 func (s *Spec) external() bool { return strings.Contains(s.Plugin, "/") }
@@ -64,6 +69,8 @@ func (s *Spec) check() error {
 		return errors.New("an action without a name")
 	case s.Plugin == "":
 		return errors.New("name a plugin")
+	case s.Limits.check() != nil:
+		return s.Limits.check()
 	case !s.external():
 		return nil
 	case !filepath.IsAbs(s.Plugin):

@@ -19,8 +19,9 @@ const sessionEnv = "POINTSMAN_SESSION"
 
 // proc is one row of /proc.
 type proc struct {
-	pid, parent, session int
-	zombie               bool
+	pid, parent, group, session int
+	threads                     int
+	zombie                      bool
 }
 
 // snapshot reads the process table.
@@ -59,15 +60,18 @@ func parseStat(pid int, text []byte) (proc, bool) {
 	if len(f) < 4 {
 		return proc{}, false
 	}
-	parent, err := strconv.Atoi(string(f[1]))
-	if err != nil {
-		return proc{}, false
+	var n [3]int // parent, group, session
+	for k := range n {
+		var err error
+		if n[k], err = strconv.Atoi(string(f[k+1])); err != nil {
+			return proc{}, false
+		}
 	}
-	session, err := strconv.Atoi(string(f[3]))
-	if err != nil {
-		return proc{}, false
+	p := proc{pid: pid, parent: n[0], group: n[1], session: n[2], zombie: f[0][0] == 'Z' || f[0][0] == 'X'}
+	if len(f) > 17 {
+		p.threads, _ = strconv.Atoi(string(f[17]))
 	}
-	return proc{pid, parent, session, f[0][0] == 'Z' || f[0][0] == 'X'}, true
+	return p, true
 }
 
 // descendants lists the processes below the roots, without the roots.
@@ -95,7 +99,11 @@ func descendants(table []proc, roots ...int) []int {
 // it has locked its data and before anything is settled as lost; the instance
 // must have no other router running. It returns how many were found.
 func Sweep(ctx context.Context, instance string) (int, error) {
-	return sweep(ctx, instance+"/", 0)
+	n, err := sweep(ctx, instance+"/", 0)
+	if err == nil {
+		removeGroups(instance)
+	}
+	return n, err
 }
 
 // sweep kills what carries a mark with this prefix, belongs to the session, or

@@ -27,6 +27,9 @@ const (
 	Running  State = "running"
 	// Backoff: it crashed, and the next start waits.
 	Backoff State = "backoff"
+	// Open: it crashed too often; see Config.CircuitCrashes. Runs are refused
+	// unsent until the pause is over, then one at a time is tried.
+	Open State = "open"
 	// Failed: it cannot be started as it is configured; see the error. Runs fail
 	// at once, and a start is tried again from time to time.
 	Failed State = "failed"
@@ -43,6 +46,8 @@ type Status struct {
 	Restarts int       `json:"restarts"`
 	Error    string    `json:"error"`
 	InFlight int       `json:"in_flight"`
+	// Open: the circuit is open or half open, whatever the state.
+	Open bool `json:"open"`
 }
 
 // worker keeps the plugin of one configured action.
@@ -50,6 +55,8 @@ type worker struct {
 	h     *Host
 	spec  *Spec
 	after <-chan struct{} // what this one replaces is gone
+
+	circuit breaker
 
 	mu        sync.Mutex
 	inst      *instance
@@ -69,7 +76,13 @@ type worker struct {
 }
 
 func newWorker(h *Host, spec Spec, after <-chan struct{}) *worker {
-	return &worker{h: h, spec: &spec, after: after, idle: make(chan struct{}), done: make(chan struct{})}
+	return &worker{
+		h: h, spec: &spec, after: after, idle: make(chan struct{}), done: make(chan struct{}),
+		circuit: breaker{
+			crashes: h.cfg.CircuitCrashes, window: h.cfg.CircuitWindow,
+			pause: h.cfg.CircuitPause, maxPause: max(circuitMaxPause, h.cfg.CircuitPause),
+		},
+	}
 }
 
 func (w *worker) unavailable(err error) error { return &Error{kindUnavailable, w.spec.Action, err} }
@@ -94,9 +107,13 @@ func (w *worker) leave() {
 	}
 }
 
-// acquire returns a running instance, starting one if need be.
-func (w *worker) acquire(ctx context.Context) (*instance, error) {
+// acquire returns a running instance, starting one if need be. probe is what the
+// breaker said of this run.
+func (w *worker) acquire(ctx context.Context, probe bool) (*instance, error) {
 	for {
+		if err := w.circuit.admits(time.Now(), probe); err != nil {
+			return nil, w.unavailable(err)
+		}
 		w.mu.Lock()
 		var wait <-chan struct{}
 		var timer *time.Timer
@@ -170,6 +187,17 @@ func (w *worker) settleGone() {
 	w.lastErr = errors.New(in.end())
 	w.notBefore = time.Now().Add(backoff(w.crashes - 1))
 	in.log.Warn("plugin ended", "error", w.lastErr, "crashes", w.crashes)
+	if !in.overdue.Load() {
+		w.count(w.lastErr)
+	}
+}
+
+// count tells the breaker of a crash.
+func (w *worker) count(why error) {
+	if w.circuit.crash(time.Now(), why) {
+		w.h.cfg.Log.Error("plugin crashed too often; its deliveries wait", "action", w.spec.Action,
+			"plugin", w.spec.Plugin, "error", w.circuit.open(time.Now()))
+	}
 }
 
 // start makes one try.
@@ -191,6 +219,9 @@ func (w *worker) start() {
 		w.failed = errors.As(err, &p)
 		w.lastErr = err
 		w.notBefore = time.Now().Add(backoff(w.crashes))
+		if !w.failed {
+			w.count(err)
+		}
 		w.mu.Unlock()
 		w.h.cfg.Log.Warn("plugin did not start", "action", w.spec.Action, "plugin", w.spec.Plugin, "error", err)
 		return
@@ -258,9 +289,10 @@ func (w *worker) close(ctx context.Context) {
 func (w *worker) status() Status {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	open := w.circuit.open(time.Now())
 	s := Status{
 		Action: w.spec.Action, Plugin: w.spec.Plugin, Version: w.version,
-		State: Stopped, Restarts: max(w.starts-1, 0), InFlight: w.inFlight,
+		State: Stopped, Restarts: max(w.starts-1, 0), InFlight: w.inFlight, Open: open != nil,
 	}
 	switch {
 	case w.inst != nil && w.inst.ctx.Err() == nil:
@@ -269,10 +301,16 @@ func (w *worker) status() Status {
 		s.State = Starting
 	case w.failed:
 		s.State = Failed
+	case open != nil:
+		s.State = Open
 	case time.Now().Before(w.notBefore):
 		s.State = Backoff
 	}
-	if w.lastErr != nil && s.State != Running {
+	switch {
+	case s.State == Running:
+	case open != nil && !w.failed:
+		s.Error = open.Error()
+	case w.lastErr != nil:
 		s.Error = w.lastErr.Error()
 	}
 	return s

@@ -160,7 +160,7 @@ func specs(cfg *config.Config) []host.Spec {
 		mtls := a.MTLS
 		out[i] = host.Spec{
 			Action: a.Name, Plugin: a.Plugin, SHA256: a.SHA256, MTLS: &mtls,
-			Settings: json.RawMessage(a.Settings.Reveal()), Dir: cfg.Dir,
+			Settings: json.RawMessage(a.Settings.Reveal()), Dir: cfg.Dir, User: a.User, Limits: host.Limits(a.Limits),
 		}
 	}
 	return out

@@ -117,7 +117,7 @@ func (s *server) Actions() []router.ActionStatus {
 		if a.HoldUncertain {
 			st.OnUncertain = "hold"
 		}
-		if err := l.broken[a.Name]; err != nil && p.PID == 0 {
+		if err := l.broken[a.Name]; err != nil && p.PID == 0 && p.Error == "" {
 			st.State, st.LastError = "broken", err.Error()
 		}
 		if p, ok := paused[a.Name]; ok {
@@ -143,7 +143,7 @@ func actionState(s host.State) string {
 	switch s {
 	case host.Running:
 		return "running"
-	case host.Backoff, host.Failed:
+	case host.Backoff, host.Failed, host.Open:
 		return "broken"
 	default:
 		return "idle"
@@ -204,6 +204,7 @@ type pluginMetrics struct {
 	host                 *host.Host
 	paused               func() []router.ActionStatus
 	up, restarts, halted *prometheus.Desc
+	circuit              *prometheus.Desc
 }
 
 func newPluginMetrics(h *host.Host, actions func() []router.ActionStatus) *pluginMetrics {
@@ -213,6 +214,8 @@ func newPluginMetrics(h *host.Host, actions func() []router.ActionStatus) *plugi
 			"1 while an action is paused by hand.", []string{"action"}, nil),
 		up: prometheus.NewDesc("pointsman_plugin_up",
 			"1 while the plugin of an action runs.", []string{"action"}, nil),
+		circuit: prometheus.NewDesc("pointsman_plugin_circuit_open",
+			"1 while an action's plugin has crashed too often and its deliveries wait.", []string{"action"}, nil),
 		restarts: prometheus.NewDesc("pointsman_plugin_restarts_total",
 			"Starts of a plugin after its first, by action.", []string{"action"}, nil),
 	}
@@ -223,15 +226,20 @@ func (m *pluginMetrics) Describe(ch chan<- *prometheus.Desc) {
 	ch <- m.up
 	ch <- m.restarts
 	ch <- m.halted
+	ch <- m.circuit
 }
 
 // Collect implements prometheus.Collector.
 func (m *pluginMetrics) Collect(ch chan<- prometheus.Metric) {
 	for _, p := range m.host.Status() {
-		up := 0.0
+		up, open := 0.0, 0.0
 		if p.State == host.Running {
 			up = 1
 		}
+		if p.Open {
+			open = 1
+		}
+		ch <- prometheus.MustNewConstMetric(m.circuit, prometheus.GaugeValue, open, p.Action)
 		ch <- prometheus.MustNewConstMetric(m.up, prometheus.GaugeValue, up, p.Action)
 		ch <- prometheus.MustNewConstMetric(m.restarts, prometheus.CounterValue, float64(p.Restarts), p.Action)
 	}

@@ -1,8 +1,10 @@
 package config
 
 import (
+	"os/user"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -23,7 +25,7 @@ func (r *reader) actions(n *strictyaml.Node) []Action {
 
 func (r *reader) action(item *strictyaml.Node, names map[string]int) Action {
 	m := item.Map("name", "plugin", "sha256", "mtls", "settings", "concurrency", "timeout", "retry",
-		"on_uncertain", "dry_run")
+		"on_uncertain", "dry_run", "limits", "user")
 	at := pos(item)
 	a := Action{
 		MTLS: true, Concurrency: 4, Timeout: 30 * time.Second, Pos: at, PluginPos: at, SettingsPos: at,
@@ -42,7 +44,46 @@ func (r *reader) action(item *strictyaml.Node, names map[string]int) Action {
 	r.oneOf(m.Key("on_uncertain"), &word, "retry", "hold")
 	a.HoldUncertain = word == "hold"
 	a.DryRun, _ = m.Key("dry_run").Bool()
+	r.pluginLimits(m.Key("limits"), &a.Limits)
+	r.user(m.Key("user"), &a.User)
 	return a
+}
+
+func (r *reader) pluginLimits(n *strictyaml.Node, to *PluginLimits) {
+	m := n.Map("memory", "files", "processes", "cpu", "cpu_time")
+	r.size(m.Key("memory"), &to.Memory, 16<<20, 1<<50)
+	integer(m.Key("files"), &to.Files, 16, 1<<20)
+	integer(m.Key("processes"), &to.Processes, 16, 1<<20)
+	r.percent(m.Key("cpu"), &to.CPU)
+	r.duration(m.Key("cpu_time"), &to.CPUTime, time.Second, year)
+}
+
+// percent reads such as 50% of one processor.
+func (r *reader) percent(n *strictyaml.Node, to *int) {
+	text, ok := r.maybe(n)
+	if !ok {
+		return
+	}
+	number, ok := strings.CutSuffix(text, "%")
+	v, err := strconv.Atoi(number)
+	if !ok || err != nil || v < 1 || v > 100_000 || number != strconv.Itoa(v) {
+		n.Errorf("want a share of one processor from 1%% to 100000%% (such as 50%%, or 200%% for two of them)")
+		return
+	}
+	*to = v
+}
+
+// user reads the name of a user that exists on this machine.
+func (r *reader) user(n *strictyaml.Node, to *string) {
+	name, ok := r.maybe(n)
+	if !ok {
+		return
+	}
+	if _, err := user.Lookup(name); err != nil {
+		n.Errorf("there is no user %q on this machine (create it, or leave user out)", name)
+		return
+	}
+	*to = name
 }
 
 // plugin tells a bundled plugin from the path of an executable by the slash.

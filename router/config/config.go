@@ -217,9 +217,27 @@ type Action struct {
 	HoldUncertain bool
 	// DryRun asks the plugin to change nothing.
 	DryRun bool
+	// Limits of the plugin's process and what it starts.
+	Limits PluginLimits
+	// User is the name of the user it runs as; empty: the router's own.
+	User string
 	// Pos is where the action begins, PluginPos and SettingsPos where these
 	// values are (Pos when left out); see Config.Problem.
 	Pos, PluginPos, SettingsPos Pos
+}
+
+// PluginLimits bound what a plugin may use, with all it starts; zero is no limit.
+type PluginLimits struct {
+	// Memory in bytes.
+	Memory int64
+	// Files that each process may have open.
+	Files int
+	// Processes and threads.
+	Processes int
+	// CPU is a share in percent of one processor.
+	CPU int
+	// CPUTime that each process may use before it is killed.
+	CPUTime time.Duration
 }
 
 // Retry is how often and how long a delivery is tried.

@@ -157,6 +157,11 @@ func actionSchema(settings map[string]json.RawMessage) (schema.Schema, error) {
 			Doc: "An attempt whose outcome a crash swallowed is run again, or held for a person.",
 		},
 		schema.Field{Name: "dry_run", Default: false, Value: schema.Boolean(), Doc: "Asks the plugin to change nothing."},
+		schema.Field{Name: "limits", Value: pluginLimitsSchema(), Doc: "What the plugin may use, with all it starts; none by default."},
+		schema.Field{
+			Name: "user", Value: schema.Text(""),
+			Doc: "The user that the plugin runs as, in place of the router's own. It must exist, and the router must run as root.",
+		},
 	)
 	forms := []schema.Schema{{
 		"if":   schema.Schema{"properties": schema.Schema{"plugin": schema.Schema{"pattern": "/"}}, "required": []string{"plugin"}},
@@ -178,6 +183,16 @@ func actionSchema(settings map[string]json.RawMessage) (schema.Schema, error) {
 	}
 	s["allOf"] = forms
 	return s, nil
+}
+
+func pluginLimitsSchema() schema.Schema {
+	return schema.Object(
+		schema.Field{Name: "memory", Value: schema.Size(), Doc: "Memory; 16MiB to 1PiB."},
+		schema.Field{Name: "files", Value: schema.Integer(16, 1<<20), Doc: "Files that each process may have open."},
+		schema.Field{Name: "processes", Value: schema.Integer(16, 1<<20), Doc: "Processes and threads. A plugin in Go needs about 20."},
+		schema.Field{Name: "cpu", Value: schema.Text("^[1-9][0-9]{0,5}%$"), Doc: "A share of one processor, such as 50%; 1% to 100000%."},
+		schema.Field{Name: "cpu_time", Value: schema.Duration(), Doc: "Processor time of each process, after which it is killed; 1s to 366d."},
+	)
 }
 
 func retrySchema() schema.Schema {
