@@ -85,7 +85,7 @@ func (b *bare) stop() error {
 
 // measure drives one round.
 func (b *bare) measure(ctx context.Context, n *sequence, l load) (measurement, error) {
-	cpu := startCPU(b.cmd.Process.Pid)
+	cpu := startCPU(b.cmd.Process.Pid, 0)
 	s, err := drive(ctx, b.addr, n, l)
 	if err != nil {
 		return measurement{}, err

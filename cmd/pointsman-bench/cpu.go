@@ -16,36 +16,49 @@ import (
 // architecture that Go runs on.
 const tick = 10 * time.Millisecond
 
-// meter takes the CPU times of a process, of all below it, and of this one.
+// meter takes the CPU times of a process, of all below it, of a redis-server
+// (0: none) and of this program.
 type meter struct {
-	pid    int
-	before [3]time.Duration
-	err    error
+	pid, redis int
+	before     cpu
+	err        error
 }
 
-func startCPU(pid int) *meter {
-	m := &meter{pid: pid}
-	m.before, m.err = cpuTimes(pid)
+// cpu is CPU time by process.
+type cpu struct{ server, plugins, redis, generator time.Duration }
+
+func startCPU(pid, redis int) *meter {
+	m := &meter{pid: pid, redis: redis}
+	m.before, m.err = cpuTimes(pid, redis)
 	return m
 }
 
 // stop stores what was used since the start.
 func (c *meter) stop(m *measurement) error {
-	after, err := cpuTimes(c.pid)
+	after, err := cpuTimes(c.pid, c.redis)
 	if c.err != nil {
 		err = c.err
 	}
-	m.server, m.plugins, m.generator = after[0]-c.before[0], after[1]-c.before[1], after[2]-c.before[2]
+	m.cpu = cpu{
+		after.server - c.before.server, after.plugins - c.before.plugins,
+		after.redis - c.before.redis, after.generator - c.before.generator,
+	}
 	return err
 }
 
-// cpuTimes returns the times of pid, its descendants and this process.
-func cpuTimes(pid int) (times [3]time.Duration, err error) {
+// process is what /proc tells of one.
+type process struct {
+	parent int
+	used   time.Duration
+}
+
+// processes reads all of them.
+func processes() (map[int]process, error) {
 	stats, err := filepath.Glob("/proc/[0-9]*/stat")
 	if err != nil {
-		return times, err
+		return nil, err
 	}
-	parent, used := map[int]int{}, map[int]time.Duration{}
+	all := make(map[int]process, len(stats))
 	for _, path := range stats {
 		b, err := os.ReadFile(path)
 		if err != nil {
@@ -57,30 +70,46 @@ func cpuTimes(pid int) (times [3]time.Duration, err error) {
 		if len(fields) < 13 {
 			continue
 		}
+		parent, _ := strconv.Atoi(string(fields[1]))
 		user, _ := strconv.ParseInt(string(fields[11]), 10, 64)
 		system, _ := strconv.ParseInt(string(fields[12]), 10, 64)
-		parent[id], _ = strconv.Atoi(string(fields[1]))
-		used[id] = time.Duration(user+system) * tick
+		all[id] = process{parent, time.Duration(user+system) * tick}
 	}
-	if _, ok := parent[pid]; !ok {
+	return all, nil
+}
+
+// cpuTimes returns the times of pid, its descendants, redis and this process.
+func cpuTimes(pid, redis int) (times cpu, err error) {
+	all, err := processes()
+	if err != nil {
+		return times, err
+	}
+	if _, ok := all[pid]; !ok {
 		return times, fmt.Errorf("process %d is gone", pid)
 	}
-	for id, t := range used {
+	for id, p := range all {
 		switch {
 		case id == pid:
-			times[0] += t
+			times.server += p.used
+		case id == redis:
+			times.redis += p.used
 		case id == os.Getpid():
-			times[2] += t
-		default:
-			for up := parent[id]; up > 1; up = parent[up] {
-				if up == pid {
-					times[1] += t
-					break
-				}
-			}
+			times.generator += p.used
+		case below(all, id, pid):
+			times.plugins += p.used
 		}
 	}
 	return times, nil
+}
+
+// below says that id descends from pid.
+func below(all map[int]process, id, pid int) bool {
+	for up := all[id].parent; up > 1; up = all[up].parent {
+		if up == pid {
+			return true
+		}
+	}
+	return false
 }
 
 // warnMemory says when dir is in memory, where a sync costs nothing.

@@ -11,6 +11,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strconv"
@@ -30,6 +31,8 @@ type options struct {
 	rate    int
 	store   string
 	action  string
+	asynq   string
+	json    string
 	binary  string
 	dir     string
 }
@@ -65,21 +68,24 @@ func parse(args []string) (options, error) {
 	var o options
 	f := flag.NewFlagSet("pointsman-bench", flag.ContinueOnError)
 	f.Usage = func() {
-		fmt.Fprint(f.Output(), "Measure a whole pointsman serve against a bare HTTP handler, in turns.\n\n"+
+		fmt.Fprint(f.Output(), "Measure a whole pointsman serve against a bare HTTP handler and against asynq, in turns.\n\n"+
 			"Usage: pointsman-bench [flags]\n\n"+
 			"  bin/pointsman-bench -rounds 5 -seconds 4\n"+
-			"  bin/pointsman-bench -store sqlite,redis-everysec,redis-always\n"+
+			"  bin/pointsman-bench -store sqlite -json bench.json\n"+
 			"  bin/pointsman-bench -store redis://127.0.0.1:6379/9\n\n")
 		f.PrintDefaults()
 	}
-	f.IntVar(&o.rounds, "rounds", 3, "pairs of rounds, bare and pointsman in turn")
-	f.Float64Var(&o.seconds, "seconds", 2, "length of a round")
+	f.IntVar(&o.rounds, "rounds", 5, "rounds of each kind, the contenders in turn")
+	f.Float64Var(&o.seconds, "seconds", 0.7, "length of a round, without what is still to be settled after it")
 	f.IntVar(&o.conns, "conns", 64, "keep-alive connections")
 	f.IntVar(&o.batch, "batch", 20, "events per request in the rounds with batches; 0: none")
-	f.IntVar(&o.rate, "rate", 500, "events per second of the latency round; 0: none")
-	f.StringVar(&o.store, "store", "sqlite", "`stores` to measure, with commas between: sqlite, redis-everysec and redis-always (a redis-server\n"+
+	f.IntVar(&o.rate, "rate", 500, "events per second of the latency rounds; 0: none")
+	f.StringVar(&o.store, "store", "sqlite,redis-everysec,redis-always", "`stores` to measure, with commas between: sqlite, redis-everysec and redis-always (a redis-server\n"+
 		"is started and syncs its file so), or a redis URL whose database may be filled")
 	f.StringVar(&o.action, "action", "bench", "what the rules call: bench (a plugin that answers at once) or log")
+	f.StringVar(&o.asynq, "asynq", "bin/pointsman-bench-asynq", "the binary of the contender asynq; built when it is not there, which needs the sources\n"+
+		"and perhaps the network; measured when there is a redis-server; '': not")
+	f.StringVar(&o.json, "json", "", "write all numbers to this `file`, too")
 	f.StringVar(&o.binary, "pointsman", "bin/pointsman", "the binary to measure; built when it is not there")
 	f.StringVar(&o.dir, "dir", "", "where to make the temporary folder; should be on a real disk")
 	if err := f.Parse(args); err != nil {
@@ -108,89 +114,129 @@ func bench(ctx context.Context, o options) (err error) {
 	}
 	defer os.RemoveAll(dir)
 	warnMemory(dir)
-	disk, err := probeDisk(dir)
-	if err != nil {
+	r := newReport(o)
+	if r.Sync, err = probeDisk(dir); err != nil {
 		return err
 	}
+	if _, err := exec.LookPath("redis-server"); err != nil {
+		fmt.Fprintln(os.Stderr, "pointsman-bench: asynq is not measured: redis-server is not installed")
+		o.asynq = ""
+	}
+	o.asynq = findAsynq(ctx, o.asynq)
 	b, err := startBare(ctx)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.stop()) }()
+	r.printHead(os.Stdout)
 	for i, store := range strings.Split(o.store, ",") {
 		o.store = store
-		if err := benchStore(ctx, o, b, filepath.Join(dir, strconv.Itoa(i)), disk); err != nil {
+		if err := benchStore(ctx, o, b, filepath.Join(dir, strconv.Itoa(i)), r); err != nil {
 			return fmt.Errorf("store %s: %w", storeKind(store), err)
 		}
+	}
+	if o.json != "" {
+		return r.write(o.json)
 	}
 	return nil
 }
 
 // benchStore measures a router on one store, which o names, in a new folder dir.
-func benchStore(ctx context.Context, o options, b *bare, dir string, disk quantile) (err error) {
+func benchStore(ctx context.Context, o options, b *bare, dir string, r *report) (err error) {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return err
 	}
-	name := o.store
-	url, stop, err := startRedis(ctx, o.store, dir)
+	name := storeKind(o.store)
+	var q *queue
+	if o.asynq != "" {
+		if q, err = startAsynq(ctx, o.asynq, o.store, dir); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, q.stop()) }()
+	}
+	rs, err := startRedis(ctx, o.store, dir)
 	if err != nil {
 		return err
 	}
-	defer stop()
-	o.store = url
+	defer rs.stop()
+	if rs != nil {
+		o.store = "redis://" + rs.addr + "/0"
+	}
 	s, err := startServe(ctx, o, dir)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.stop()) }()
+	s.redis = rs
 
-	length := time.Duration(o.seconds * float64(time.Second))
-	single := load{conns: o.conns, length: length, batch: 1}
-	fmt.Printf("\nstore %s, action %s, %d connections, %d rounds of %s, events of %d bytes\n",
-		storeKind(name), o.action, o.conns, o.rounds, length, eventSize())
-	fmt.Printf("a sync of 64 KiB here: %s\n", disk)
-	var numbers sequence
-	if _, err := compare(ctx, b, s, &numbers, load{conns: o.conns, length: length / 4, batch: 1}, 1); err != nil { // warm up
+	single := load{conns: o.conns, length: time.Duration(o.seconds * float64(time.Second)), batch: 1}
+	c := contest{all: []contender{{"pointsman", s}, {"bare", b}}}
+	if q != nil {
+		c.all = append(c.all, contender{"asynq", q})
+	}
+	warm := single
+	warm.length /= 2
+	if _, err := c.run(ctx, warm, 1); err != nil {
 		return err
 	}
-	pairs, err := compare(ctx, b, s, &numbers, single, o.rounds)
-	if err != nil {
-		return err
+	loads := []struct {
+		name string
+		load load
+		on   bool
+	}{
+		{"one event per request", single, true},
+		{fmt.Sprintf("%d events per request", o.batch), load{conns: o.conns, length: single.length, batch: o.batch}, o.batch > 0},
+		{fmt.Sprintf("%d events per second", o.rate), load{conns: o.conns, length: single.length, batch: 1, rate: o.rate}, o.rate > 0},
 	}
-	printPairs("one event per request", pairs)
-	if o.batch > 0 {
-		batched := single
-		batched.batch = o.batch
-		if pairs, err = compare(ctx, b, s, &numbers, batched, o.rounds); err != nil {
-			return err
+	for _, l := range loads {
+		if !l.on {
+			continue
 		}
-		printPairs(fmt.Sprintf("%d events per request", o.batch), pairs)
-	}
-	if o.rate > 0 {
-		slow := single
-		slow.rate = o.rate
-		m, err := s.measure(ctx, &numbers, slow)
+		rounds, err := c.run(ctx, l.load, o.rounds)
 		if err != nil {
 			return err
 		}
-		printLatency(fmt.Sprintf("open loop, %d events/s", o.rate), m)
+		r.add(os.Stdout, name, l.name, l.load, rounds)
 	}
+	if o.action != "bench" {
+		return nil
+	}
+	took, err := s.recover(ctx, &c.numbers, load{conns: o.conns, length: max(time.Second, single.length), batch: 1, rate: max(o.rate, 100)})
+	if err != nil {
+		return fmt.Errorf("kill the plugin: %w", err)
+	}
+	r.addRecovery(os.Stdout, name, took)
 	return nil
 }
 
-// pair is one bare round and the pointsman round after it.
-type pair struct{ bare, router measurement }
+// contender is something that takes a load.
+type contender struct {
+	name string
+	by   interface {
+		measure(ctx context.Context, n *sequence, l load) (measurement, error)
+	}
+}
 
-func compare(ctx context.Context, b *bare, s *served, n *sequence, l load, rounds int) ([]pair, error) {
-	pairs := make([]pair, rounds)
-	for i := range pairs {
-		var err error
-		if pairs[i].bare, err = b.measure(ctx, n, l); err != nil {
-			return nil, fmt.Errorf("bare handler: %w", err)
-		}
-		if pairs[i].router, err = s.measure(ctx, n, l); err != nil {
-			return nil, fmt.Errorf("pointsman: %w", err)
+// contest has the contenders, pointsman first, and the numbers of their events.
+type contest struct {
+	all     []contender
+	numbers sequence
+}
+
+// round is what each contender did in turn.
+type round map[string]measurement
+
+func (c *contest) run(ctx context.Context, l load, n int) ([]round, error) {
+	rounds := make([]round, n)
+	for i := range rounds {
+		rounds[i] = round{}
+		for _, x := range c.all {
+			m, err := x.by.measure(ctx, &c.numbers, l)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", x.name, err)
+			}
+			rounds[i][x.name] = m
 		}
 	}
-	return pairs, nil
+	return rounds, nil
 }

@@ -23,7 +23,12 @@ type recorder struct {
 	buf  []byte
 }
 
-const flushEvery = 20 * time.Millisecond
+const (
+	flushEvery = 20 * time.Millisecond
+	// timeRecord is the size of a note: the number of the event and the time in
+	// ns since 1970, little endian.
+	timeRecord = 16
+)
 
 // Describe implements actions.Action.
 func (r *recorder) Describe() actions.Description {

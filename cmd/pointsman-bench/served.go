@@ -30,6 +30,7 @@ const (
 // served is a running "pointsman serve".
 type served struct {
 	cmd    *exec.Cmd
+	redis  *redisServer // nil when it was not started by this program
 	events string
 	admin  string
 	// times is the file that the plugin writes, nil without; seen is how much of
@@ -194,12 +195,12 @@ func (s *served) get(ctx context.Context, path string) ([]byte, error) {
 
 // measure drives one round and waits until everything is settled.
 func (s *served) measure(ctx context.Context, n *sequence, l load) (measurement, error) {
-	cpu := startCPU(s.cmd.Process.Pid)
+	cpu := startCPU(s.cmd.Process.Pid, s.redis.pid())
 	sent, err := drive(ctx, s.events, n, l)
 	if err != nil {
 		return measurement{}, err
 	}
-	end, err := s.await(ctx, s.settled+sent.events)
+	end, err := s.await(ctx, s.settled+sent.events, false)
 	if err != nil {
 		return measurement{}, err
 	}
@@ -215,8 +216,9 @@ func (s *served) measure(ctx context.Context, n *sequence, l load) (measurement,
 }
 
 // await waits until the counter of done attempts is at want. More than that
-// would be an event that ran twice.
-func (s *served) await(ctx context.Context, want int) (time.Time, error) {
+// would be an event that ran twice. Attempts with another end are an error
+// unless crashed says that a plugin was killed.
+func (s *served) await(ctx context.Context, want int, crashed bool) (time.Time, error) {
 	late := time.After(patience)
 	for {
 		page, err := s.get(ctx, "/metrics")
@@ -226,7 +228,7 @@ func (s *served) await(ctx context.Context, want int) (time.Time, error) {
 		now := time.Now()
 		done, others := attempts(string(page))
 		switch {
-		case others > 0 || done > want:
+		case others > 0 && !crashed || done > want:
 			return now, fmt.Errorf("%d attempts done and %d otherwise, want %d done", done, others, want)
 		case done == want:
 			return now, nil
@@ -262,10 +264,9 @@ func attempts(page string) (done, others int) {
 // results reads when the plugin got each event of a round; each must have come
 // once.
 func (s *served) results(ctx context.Context, sent *sent) (quantile, error) {
-	const record = 16
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	b := make([]byte, sent.events*record)
+	b := make([]byte, sent.events*timeRecord)
 	for {
 		f, err := os.Open(s.times)
 		if err != nil {
@@ -287,7 +288,7 @@ func (s *served) results(ctx context.Context, sent *sent) (quantile, error) {
 	}
 	s.seen += int64(len(b))
 	took := make([]time.Duration, sent.events)
-	for ; len(b) > 0; b = b[record:] {
+	for ; len(b) > 0; b = b[timeRecord:] {
 		i := int64(binary.LittleEndian.Uint64(b)) - sent.first
 		if i < 0 || i >= int64(len(took)) || took[i] != 0 {
 			return quantile{}, fmt.Errorf("the plugin got event %d twice or out of its round", i+sent.first)
