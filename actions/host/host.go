@@ -80,6 +80,7 @@ type Host struct {
 	open    string // see openSockets; empty: not made yet
 	memory  func(name string) *os.File
 	root    string // of the control groups' file system; empty but in tests
+	images  images
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -214,7 +215,7 @@ func (h *Host) newProcess(spec *Spec, log *slog.Logger) (*process, error) {
 		p.program = slices.Concat(h.cfg.Plugin[:1], h.cfg.Plugin, []string{spec.Plugin})
 		return p, nil
 	}
-	image, err := openImage(spec.Plugin, spec.SHA256, h.memory)
+	image, err := h.images.open(spec.Plugin, spec.SHA256, h.memory)
 	if err != nil {
 		return nil, err
 	}
@@ -459,6 +460,7 @@ func (h *Host) Close(ctx context.Context) {
 	}
 	h.wg.Wait()
 	h.cancel()
+	h.images.close()
 	if h.made {
 		_ = os.RemoveAll(h.sockets)
 	}
