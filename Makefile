@@ -34,10 +34,10 @@ race: go ## unit and conformance tests with the race detector
 fuzz: go ## every fuzz target for FUZZTIME (10s)
 	@scripts/fuzz.sh $(FUZZTIME)
 
-bench: build deps ## benchmarks, and the whole way against a bare HTTP handler
+bench: build deps ## benchmarks, and the whole way against a bare HTTP handler and asynq
 	$(GO) build -trimpath -o bin/pointsman-bench ./cmd/pointsman-bench
 	$(GO) test -run '^$$' -bench . -benchmem -benchtime 200ms ./rules/... ./router/... ./actions/host
-	bin/pointsman-bench -rounds 3 -seconds 2 -store sqlite$$(command -v redis-server >/dev/null && echo ,redis-everysec,redis-always || echo "redis-server is missing: the Redis stores are NOT measured" >&2)
+	bin/pointsman-bench -json bin/bench.json -store sqlite$$(command -v redis-server >/dev/null && echo ,redis-everysec,redis-always || echo "redis-server is missing: the Redis stores are NOT measured" >&2)
 
 torture: go deps ## break whole routers for ROUNDS (20) rounds and look for what is lost
 	$(GO) build -trimpath -o bin/pointsman-torture ./cmd/pointsman-torture

@@ -182,6 +182,7 @@ func (s *served) get(ctx context.Context, path string) ([]byte, error) {
 		return nil, err
 	}
 	req.Header.Set("Authorization", "Bearer "+token)
+	req.Header.Set("Accept-Encoding", "identity") // to compress would be on the router's account
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return nil, err
@@ -238,7 +239,7 @@ func (s *served) await(ctx context.Context, want int, crashed bool) (time.Time, 
 			return now, context.Cause(ctx)
 		case <-late:
 			return now, fmt.Errorf("%d of %d deliveries settled after %s", done, want, patience)
-		case <-time.After(5 * time.Millisecond):
+		case <-time.After(10 * time.Millisecond):
 		}
 	}
 }
