@@ -55,12 +55,43 @@ func (c *Compiler) Compile(text string) (*Program, error) {
 	if err != nil {
 		return nil, err
 	}
+	return c.program(text, root)
+}
+
+func (c *Compiler) program(text string, root ast.Node) (*Program, error) {
 	u := &unit{c: c, text: text}
 	run, err := u.compile(root)
 	if err != nil {
 		return nil, err
 	}
 	return &Program{text: text, run: run, price: price(root), constant: !u.reads}, nil
+}
+
+// CompileCondition is Compile, and ConditionsOf of the same text.
+func (c *Compiler) CompileCondition(text string) (*Program, *Conditions, error) {
+	root, err := parse(text)
+	if err != nil {
+		return nil, nil, err
+	}
+	p, err := c.program(text, root)
+	if err != nil {
+		return nil, nil, err
+	}
+	return p, newConditions(text, root, c.names), nil
+}
+
+// Slot returns where State.Slot finds the value of a path below a name.
+func (c *Compiler) Slot(t Term) int {
+	path := make([]step, len(t.Path))
+	for i, p := range t.Path {
+		switch p := p.(type) {
+		case string:
+			path[i] = step{name: p}
+		case int64:
+			path[i] = step{index: p, list: true}
+		}
+	}
+	return c.slot(slices.Index(c.names, t.Name), path)
 }
 
 // Text is the source of the program.
