@@ -32,7 +32,7 @@ func TestIndexIsExact(t *testing.T) {
 	tried, matched, failed, skipped := 0, 0, 0, 0
 	for ; tried < want; seed++ {
 		g := &ruleMaker{rand.New(rand.NewPCG(seed, 7))}
-		n := 20 + g.r.IntN(400)
+		n := 20 + g.r.IntN(800)
 		rs := loadRules(t, g.rules(n))
 		skipped += n - len(rs.Unindexed())
 		for range 100 {
@@ -89,6 +89,12 @@ func (g *ruleMaker) rules(n int) string {
 }
 
 func (g *ruleMaker) field() string {
+	switch g.r.IntN(12) {
+	case 0: // many
+		return fmt.Sprintf("event.data.f%d", g.r.IntN(200))
+	case 1:
+		return fmt.Sprintf("event.data.l[%d]", g.r.IntN(200)-100)
+	}
 	return g.pick("event.type", "event.data.a", "event.data.b", "event.data.c", "event.data.a.b", "event.data.a.b.c", "event.data.l[0]",
 		"event.data.l[-1]", "event.data.l", `event.data["odd name"]`, "event.data.absent", "event.data", "event.source", "event.data.m.k")
 }
@@ -207,6 +213,16 @@ func (g *ruleMaker) event() map[string]any {
 		if g.r.IntN(4) > 0 {
 			data[k] = g.value(0)
 		}
+	}
+	for range 8 {
+		data[fmt.Sprintf("f%d", g.r.IntN(200))] = g.value(0)
+	}
+	if g.r.IntN(10) == 0 {
+		long := make([]any, 70)
+		for i := range long {
+			long[i] = g.value(3)
+		}
+		data["l"] = long
 	}
 	if g.r.IntN(3) == 0 {
 		data["snapshots"] = map[string]any{"prechange": g.value(0), "postchange": map[string]any{"b": g.value(1)}}

@@ -112,7 +112,7 @@ func fileError(name, format string, args ...any) *Error {
 // given. The error is that of Load.
 func LoadFiles(files []File, opts Options) (*Ruleset, error) {
 	l := loader{opts: opts, compiler: expression.NewCompiler(eventName), names: map[string]*Rule{}, same: map[[32]byte]string{}}
-	l.index = index.NewBuilder(l.compiler.Slot)
+	l.index = index.NewBuilder(l.compiler)
 	for _, f := range files {
 		l.file(f)
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/pointsman/pointsman/rules/expression"
+	"github.com/pointsman/pointsman/rules/index"
 )
 
 // longKey is the longest key, in bytes, that a state key holds as it is.
@@ -45,9 +46,8 @@ func (rs *Ruleset) match(event map[string]any, confined Confined) []Match {
 	if rs.index == nil {
 		return s.each(rs.rules, confined)
 	}
-	s.found = rs.index.Candidates(s.state, s.found[:0])
 	var matches []Match
-	for _, i := range s.found {
+	for _, i := range s.search.Candidates(rs.index, s.state) {
 		matches = rs.rules[i].match(s.state, confined, matches)
 	}
 	return matches
@@ -84,8 +84,8 @@ func (r *Rule) allowed(confined Confined) int {
 
 // scratch is what matching one event needs.
 type scratch struct {
-	state *expression.State
-	found []uint32 // rules
+	state  *expression.State
+	search index.Search
 }
 
 // state takes a scratch from the pool and shows it the event.

@@ -28,16 +28,16 @@ const (
 // Builder gathers what is known of rules. The zero Builder is not usable: see
 // NewBuilder.
 type Builder struct {
-	slot    func(expression.Term) int
-	seed    maphash.Seed
-	clauses []clause
-	always  []uint32 // rules of which nothing is known
+	compiler *expression.Compiler
+	seed     maphash.Seed
+	clauses  []clause
+	always   []uint32 // rules of which nothing is known
 }
 
-// NewBuilder makes a builder of an index. slot says where the states of
-// Candidates have the value of a term.
-func NewBuilder(slot func(expression.Term) int) *Builder {
-	return &Builder{slot: slot, seed: maphash.MakeSeed()}
+// NewBuilder makes a builder of an index for states of the compiler, which must
+// be made after Build.
+func NewBuilder(c *expression.Compiler) *Builder {
+	return &Builder{compiler: c, seed: maphash.MakeSeed()}
 }
 
 // clause is what must hold for a rule.
@@ -97,7 +97,7 @@ func (c *clause) within(other *clause) bool {
 }
 
 func (b *Builder) atom(from *expression.Atom) atom {
-	a := atom{slot: uint32(b.slot(from.Term))}
+	a := atom{slot: uint32(b.compiler.Slot(from.Term))}
 	op, v := from.Op, from.Values
 	if op == expression.Matches {
 		var text string
@@ -149,7 +149,7 @@ func (b *Builder) order(a *atom, op expression.Op, v any) {
 
 // Build makes the index. The builder is of no use afterwards.
 func (b *Builder) Build() *Index {
-	bl := build{ix: &Index{seed: b.seed}}
+	bl := build{ix: &Index{seed: b.seed}, slots: map[int]struct{}{}}
 	refs := make([]ref, len(b.clauses))
 	for i := range b.clauses {
 		refs[i] = ref{clause: &b.clauses[i], copies: 1}
@@ -157,6 +157,9 @@ func (b *Builder) Build() *Index {
 	bl.node(refs, b.always)
 	ix := bl.ix
 	ix.table = newTable(bl.hashes, bl.targets)
+	if len(bl.slots) > 0 {
+		ix.paths = b.compiler.Paths(slices.Sorted(maps.Keys(bl.slots)))
+	}
 	ix.nodes, ix.splits = slices.Clip(ix.nodes), slices.Clip(ix.splits)
 	ix.ids, ix.bounds, ix.sizes = slices.Clip(ix.ids), slices.Clip(ix.bounds), slices.Clip(ix.sizes)
 	return ix
@@ -167,6 +170,7 @@ type build struct {
 	ix      *Index
 	hashes  []uint64
 	targets []uint32
+	slots   map[int]struct{} // of nodes with many splits
 }
 
 // ref is a clause below some questions.
@@ -217,6 +221,12 @@ func (b *build) node(refs []ref, always []uint32) uint32 {
 		var with []ref
 		with, refs = divide(refs, q)
 		parts = append(parts, answered{q, with})
+	}
+	if len(parts) > many {
+		slices.SortFunc(parts, func(x, y answered) int { return cmp.Compare(x.question.slot, y.question.slot) })
+		for _, p := range parts {
+			b.slots[int(p.question.slot)] = struct{}{}
+		}
 	}
 	ids := slices.Clone(always)
 	for i := range refs {

@@ -5,6 +5,7 @@
 package index
 
 import (
+	"cmp"
 	"encoding/binary"
 	"hash/maphash"
 	"math"
@@ -25,9 +26,12 @@ type Index struct {
 	bounds []float64
 	sizes  []uint16
 	table  table
+	// paths are the slots of nodes with many splits; nil: there are none.
+	paths *expression.Paths
 }
 
-// node is rules to try, and questions that lead to other nodes.
+// node is rules to try, and questions that lead to other nodes: many of them
+// ordered by slot.
 type node struct{ ids, idsEnd, splits, splitsEnd uint32 }
 
 // kind is how a split asks for a value.
@@ -59,6 +63,9 @@ type split struct {
 	target uint32
 }
 
+// many is how many splits a node looks at without asking which slots there are.
+const many = 48
+
 // leaf marks a target that is a rule and not a node.
 const leaf = 1 << 31
 
@@ -77,24 +84,30 @@ const (
 	textRate  = 10
 )
 
-// Candidates appends the rules that the event of the state may concern, in
-// ascending order, each once.
-func (ix *Index) Candidates(s *expression.State, to []uint32) []uint32 {
-	w := walk{ix: ix, s: s, found: to}
-	w.node(0)
-	found := w.found[len(to):]
-	slices.Sort(found)
-	return w.found[:len(to)+len(slices.Compact(found))]
-}
-
-// walk is one search.
-type walk struct {
+// Search is the memory of searches, one after the other; the zero Search is
+// ready.
+type Search struct {
 	ix    *Index
 	s     *expression.State
 	found []uint32
+	// present are the slots of paths that the event has, in order.
+	present []uint32
 }
 
-func (w *walk) follow(target uint32) {
+// Candidates returns the rules that the event of the state may concern, in
+// ascending order, each once. They are valid until the next search.
+func (w *Search) Candidates(ix *Index, s *expression.State) []uint32 {
+	w.ix, w.s, w.found, w.present = ix, s, w.found[:0], w.present[:0]
+	if ix.paths != nil {
+		w.present = s.Present(ix.paths, w.present)
+		slices.Sort(w.present)
+	}
+	w.node(0)
+	slices.Sort(w.found)
+	return slices.Compact(w.found)
+}
+
+func (w *Search) follow(target uint32) {
 	if target&leaf != 0 {
 		w.found = append(w.found, target&^leaf)
 		return
@@ -102,9 +115,13 @@ func (w *walk) follow(target uint32) {
 	w.node(target)
 }
 
-func (w *walk) node(n uint32) {
+func (w *Search) node(n uint32) {
 	nd := &w.ix.nodes[n]
 	w.found = append(w.found, w.ix.ids[nd.ids:nd.idsEnd]...)
+	if nd.splitsEnd-nd.splits > many {
+		w.manySplits(nd)
+		return
+	}
 	for i := nd.splits; i < nd.splitsEnd; i++ {
 		sp := &w.ix.splits[i]
 		if v := w.s.Slot(int(sp.slot)); v != nil {
@@ -113,7 +130,18 @@ func (w *walk) node(n uint32) {
 	}
 }
 
-func (w *walk) split(i uint32, sp *split, v any) {
+// manySplits looks only at those whose slot the event has.
+func (w *Search) manySplits(nd *node) {
+	splits := w.ix.splits[nd.splits:nd.splitsEnd]
+	for _, slot := range w.present {
+		i, _ := slices.BinarySearchFunc(splits, slot, func(sp split, slot uint32) int { return cmp.Compare(sp.slot, slot) })
+		for ; i < len(splits) && splits[i].slot == slot; i++ {
+			w.split(nd.splits+uint32(i), &splits[i], w.s.Slot(int(slot)))
+		}
+	}
+}
+
+func (w *Search) split(i uint32, sp *split, v any) {
 	switch sp.kind {
 	case equal:
 		w.look(i, hashOf(w.ix.seed, v))
@@ -143,13 +171,13 @@ func (w *walk) split(i uint32, sp *split, v any) {
 	}
 }
 
-func (w *walk) look(split uint32, hash uint64) {
+func (w *Search) look(split uint32, hash uint64) {
 	if target, ok := w.ix.table.find(mix(hash, split)); ok {
 		w.follow(target)
 	}
 }
 
-func (w *walk) text(i uint32, sp *split, text string) {
+func (w *Search) text(i uint32, sp *split, text string) {
 	sizes := w.ix.sizes[sp.from:sp.to]
 	if sp.kind == part {
 		all := &w.ix.nodes[sp.target]
@@ -177,7 +205,7 @@ func (w *walk) text(i uint32, sp *split, text string) {
 }
 
 // bounds takes the rules whose bound v reaches.
-func (w *walk) bounds(sp *split, v float64) {
+func (w *Search) bounds(sp *split, v float64) {
 	list := w.ix.bounds[sp.from:sp.to]
 	ids := w.ix.ids[sp.target : sp.target+sp.to-sp.from]
 	if sp.kind == above {
