@@ -3,6 +3,7 @@ package rules_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -12,6 +13,8 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/pointsman/pointsman/rules"
+	"github.com/pointsman/pointsman/rules/expression"
+	"github.com/pointsman/pointsman/rules/index"
 )
 
 // kinds are rule sets: each makes the condition of the i-th of n rules. Sites and
@@ -180,4 +183,52 @@ func processorTime(b *testing.B) time.Duration {
 		b.Fatal(err)
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// BenchmarkIndex tells of 100,000 rules how long it takes to load their text and,
+// as a part of that, to index conditions that are parsed, and what the index
+// keeps.
+func BenchmarkIndex(b *testing.B) {
+	const n = 100_000
+	for _, kind := range kinds {
+		b.Run(kind.name, func(b *testing.B) {
+			text := ruleSet(kind.when, n)
+			for range b.N {
+				begun, used := time.Now(), processorTime(b)
+				loadRules(b, text)
+				b.ReportMetric(time.Since(begun).Seconds(), "load-s")
+				b.ReportMetric((processorTime(b) - used).Seconds(), "load-cpu-s")
+				c, asks := expression.NewCompiler("event"), make([]*expression.Conditions, n)
+				for i := range asks {
+					var err error
+					if _, asks[i], err = c.CompileCondition(kind.when(i, n)); err != nil {
+						b.Fatal(err)
+					}
+				}
+				begun, used = time.Now(), processorTime(b)
+				builder := index.NewBuilder(c)
+				for i := range asks {
+					clauses, ok := asks[i].WhenTrueOrFailed().Clauses()
+					builder.Add(uint32(i), clauses, ok)
+				}
+				ix := builder.Build()
+				b.ReportMetric(time.Since(begun).Seconds(), "index-s")
+				b.ReportMetric((processorTime(b) - used).Seconds(), "index-cpu-s")
+				builder, asks = nil, nil
+				with := heap()
+				runtime.KeepAlive(ix)
+				ix = nil
+				b.ReportMetric((with-heap())/1e6, "index-MB")
+				runtime.KeepAlive(c)
+			}
+		})
+	}
+}
+
+// heap is how many bytes are in use.
+func heap() float64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return float64(m.HeapAlloc)
 }
