@@ -233,3 +233,59 @@ func (g *ruleMaker) event() map[string]any {
 	}
 	return ev
 }
+
+// TestUnindexed: check warns of the rules that the index cannot find, and of no
+// others; constant and contradictory rules have warnings of their own.
+func TestUnindexed(t *testing.T) {
+	t.Parallel()
+	g := &ruleMaker{rand.New(rand.NewPCG(11, 11))}
+	var lint rules.Lint
+	rs, err := rules.LoadFiles([]rules.File{{Name: "r.yaml", Data: []byte(g.rules(3000))}}, rules.Options{Lint: &lint})
+	if err != nil {
+		t.Fatal(err)
+	}
+	warned, whole := map[int]bool{}, map[int]bool{}
+	for _, w := range lint.Warnings {
+		switch w.Code {
+		case "unindexed":
+			warned[w.Line] = true
+		case "constant-condition", "never-true", "always-true":
+			whole[w.Line] = true
+		}
+	}
+	tried := map[int]bool{}
+	for _, r := range rs.Unindexed() {
+		tried[r.Line] = true
+		if !warned[r.Line] && !whole[r.Line] {
+			t.Errorf("rule %s is not in the index, and check does not warn of it", r.Name)
+		}
+	}
+	for line := range warned {
+		if !tried[line] {
+			t.Errorf("line %d: check warns of a rule that is in the index", line)
+		}
+	}
+	if len(warned) < 100 || len(tried) > 2900 {
+		t.Errorf("%d warnings, %d rules not in the index", len(warned), len(tried))
+	}
+}
+
+// TestCertainlyFalse: a rule that is false whatever it costs to find out does not
+// run over, and one that may be true does.
+func TestCertainlyFalse(t *testing.T) {
+	t.Parallel()
+	var text strings.Builder
+	text.WriteString("rules:\n")
+	for i := range 30 {
+		fmt.Fprintf(&text, "  - {name: r%d, when: 'event.data.long matches \"%sy\" and event.data.n == %d', do: [{action: log}]}\n", i, strings.Repeat("x?", 30), i)
+	}
+	rs := loadRules(t, text.String())
+	ev := map[string]any{"type": "a", "data": map[string]any{"long": strings.Repeat("x", 900_000) + "y", "n": int64(7)}}
+	if got := outcomes(rs.MatchEach(ev)); len(got) != 30 {
+		t.Fatalf("each rule should run over: %v", got)
+	}
+	matches := rs.MatchValue(ev)
+	if len(matches) != 1 || matches[0].Rule.Name != "r7" || !matches[0].Overrun() {
+		t.Errorf("%v", outcomes(matches))
+	}
+}

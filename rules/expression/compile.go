@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -376,16 +377,20 @@ func (u *unit) static(n ast.Node) (root int, path []step, ok bool) {
 }
 
 func (c *Compiler) slot(root int, path []step) int {
-	var key strings.Builder
-	fmt.Fprintf(&key, "%d", root)
+	key := strconv.AppendInt(make([]byte, 0, 64), int64(root), 10)
 	for _, st := range path {
-		fmt.Fprintf(&key, "|%t %d %q", st.list, st.index, st.name)
+		if st.list {
+			key = strconv.AppendInt(append(key, '['), st.index, 10)
+			continue
+		}
+		key = append(strconv.AppendInt(append(key, '.'), int64(len(st.name)), 10), ' ')
+		key = append(key, st.name...)
 	}
-	i, ok := c.bySlot[key.String()]
+	i, ok := c.bySlot[string(key)]
 	if !ok {
 		i = len(c.slots)
 		c.slots = append(c.slots, slot{root, path})
-		c.bySlot[key.String()] = i
+		c.bySlot[string(key)] = i
 	}
 	return i
 }
