@@ -214,10 +214,8 @@ func BenchmarkIndex(b *testing.B) {
 				ix := builder.Build()
 				b.ReportMetric(time.Since(begun).Seconds(), "index-s")
 				b.ReportMetric((processorTime(b) - used).Seconds(), "index-cpu-s")
-				builder, asks = nil, nil
 				with := heap()
 				runtime.KeepAlive(ix)
-				ix = nil
 				b.ReportMetric((with-heap())/1e6, "index-MB")
 				runtime.KeepAlive(c)
 			}

@@ -2,6 +2,7 @@ package rules_test
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"os"
 	"strconv"
@@ -182,7 +183,7 @@ func (g *ruleMaker) condition(depth int) string {
 
 func (g *ruleMaker) value(depth int) any {
 	options := []any{
-		nil, true, false, "", "a", "b", "ab", "abc", "net.link.down", "net.link", "10.1.2.3", "ä", int64(0), int64(1), int64(-1), int64(2), 2.5, -0.0, 1e300,
+		nil, true, false, "", "a", "b", "ab", "abc", "net.link.down", "net.link", "10.1.2.3", "ä", int64(0), int64(1), int64(-1), int64(2), 2.5, math.Copysign(0, -1), 1e300,
 		int64(9007199254740992), int64(9007199254740993), int64(9007199254740994), 9007199254740992.0, int64(9223372036854775807), int64(-9007199254740993),
 	}
 	n := g.r.IntN(len(options) + 6)

@@ -11,7 +11,7 @@ import (
 
 const (
 	// small is how many rules a node tries without another question.
-	small = 4
+	small = 1
 	// maxCopies is how often a clause stands in the index because its atoms have
 	// several values each.
 	maxCopies = 64
