@@ -45,7 +45,7 @@ type Metrics struct {
 	// could not be reached or could not write.
 	StoreUnavailable prometheus.Counter
 
-	quarantined atomic.Pointer[quarantine] // of the router
+	router atomic.Pointer[Router]
 
 	mu      sync.Mutex // guards sources
 	sources map[string]EventCounts
@@ -126,12 +126,21 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		Name: "pointsman_rules_quarantined",
 		Help: "Rules that get few steps now because they took too many of an event.",
 	}, func() float64 {
-		if q := m.quarantined.Load(); q != nil {
-			return float64(len(q.list()))
+		if r := m.router.Load(); r != nil {
+			return float64(len(r.slow.list()))
 		}
 		return 0
 	})
-	reg.MustRegister(m.Events, m.Matches, m.RuleErrors, m.RuleOverruns, quarantined, m.Settled, m.AttemptSeconds,
+	unindexed := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "pointsman_rules_unindexed",
+		Help: "Rules that every event is tried against, because nothing in their when narrows the events down.",
+	}, func() float64 {
+		if r := m.router.Load(); r != nil {
+			return float64(len(r.setup.Load().Rules.Unindexed()))
+		}
+		return 0
+	})
+	reg.MustRegister(m.Events, m.Matches, m.RuleErrors, m.RuleOverruns, quarantined, unindexed, m.Settled, m.AttemptSeconds,
 		m.CommitEvents, m.CommitSeconds, m.StoreUnavailable)
 	return m
 }

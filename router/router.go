@@ -163,7 +163,7 @@ func New(cfg Config) (*Router, error) {
 	r.setup.Store(&cfg.Setup)
 	r.commits = newCommitter(r)
 	r.settles = newSettler(r)
-	r.metrics.quarantined.Store(&r.slow)
+	r.metrics.router.Store(r)
 	r.health.set(reasonStarting, "starting")
 	return r, nil
 }

@@ -52,8 +52,8 @@ func (rs *Ruleset) explain(some []*Rule, event map[string]any) []Explanation {
 	defer rs.release(s)
 	out := make([]Explanation, len(some))
 	for i, r := range some {
-		s.Allow(MaxSteps)
-		out[i] = r.explain(s, event)
+		s.state.Allow(MaxSteps)
+		out[i] = r.explain(s.state, event)
 	}
 	return out
 }

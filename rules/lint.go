@@ -43,11 +43,15 @@ func (l *lint) conditions(text string) *expression.Conditions {
 	if err != nil {
 		return nil
 	}
+	l.remember(text, asks)
+	return asks
+}
+
+func (l *lint) remember(text string, asks *expression.Conditions) {
 	if l.asks == nil {
 		l.asks = map[string]*expression.Conditions{}
 	}
 	l.asks[text] = asks
-	return asks
 }
 
 // keyUsers are the keys of a rule that look at its key.
@@ -61,7 +65,7 @@ func (l *loader) check(r *Rule, m *strictyaml.Map) {
 	defer func() { clear(l.lint.asks) }()
 	when := l.condition(m.Key("when"), r.when)
 	if when != nil {
-		l.checkWhen(when)
+		l.checkWhen(r, when)
 	}
 	items, _ := m.Key("do").List()
 	for i, item := range items {
@@ -132,13 +136,13 @@ func because(why string) string {
 	return ": " + why
 }
 
-func (l *loader) checkWhen(c *condition) {
+func (l *loader) checkWhen(r *Rule, c *condition) {
 	switch {
 	case c.prog.Constant():
 	case c.dead("when", "correct it, or remove the rule"):
 	case !c.asks.CanBeFalse(eventFacts):
 		c.warn(alwaysTrue, 0, "when is true of every event (ask for less, or write true)")
-	case c.asks.When(true).Anchors() == nil:
+	case !r.indexed:
 		c.warn(unindexed, 0, "every event is tried against this rule: nothing that a field must be narrows it down "+
 			"(compare event.type or another field with a text or a number, and let the other conditions follow with and)")
 	}

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/pointsman/pointsman/rules/expression"
+	"github.com/pointsman/pointsman/rules/index"
 	"github.com/pointsman/pointsman/rules/strictyaml"
 )
 
@@ -111,6 +112,7 @@ func fileError(name, format string, args ...any) *Error {
 // given. The error is that of Load.
 func LoadFiles(files []File, opts Options) (*Ruleset, error) {
 	l := loader{opts: opts, compiler: expression.NewCompiler(eventName), names: map[string]*Rule{}, same: map[[32]byte]string{}}
+	l.index = index.NewBuilder(l.compiler)
 	for _, f := range files {
 		l.file(f)
 	}
@@ -123,15 +125,27 @@ func LoadFiles(files []File, opts Options) (*Ruleset, error) {
 		return nil, errs
 	}
 	rs := &Ruleset{rules: l.rules, files: files, warnings: warnings}
+	for _, r := range rs.rules {
+		if !r.indexed {
+			rs.unindexed = append(rs.unindexed, r)
+		}
+	}
+	if len(rs.rules) > few {
+		rs.index = l.index.Build()
+	}
 	compiler := l.compiler
-	rs.states.New = func() any { return compiler.NewState() }
+	rs.states.New = func() any { return &scratch{state: compiler.NewState()} }
 	return rs, nil
 }
+
+// few rules are tried one by one, which is quicker than to look them up.
+const few = 12
 
 // loader gathers the rules and the problems of all files.
 type loader struct {
 	opts     Options
 	compiler *expression.Compiler
+	index    *index.Builder
 	rules    []*Rule
 	names    map[string]*Rule
 	same     map[[32]byte]string // rules by what they do
@@ -240,9 +254,7 @@ func (l *loader) rule(src *source, item *strictyaml.Node) {
 	l.name(r, m)
 	src.starts[at].name = r.Name
 	if n := m.Required("when"); n != nil {
-		if r.when = l.expression(n); r.when != nil && r.when.Constant() {
-			n.Warn(constantCondition, 0, "when is the same for every event (it reads no field of event)")
-		}
+		l.when(r, n)
 	}
 	if n := m.Key("key"); n != nil {
 		r.key = l.expression(n)
@@ -282,38 +294,77 @@ func (l *loader) name(r *Rule, m *strictyaml.Map) {
 	l.names[name] = r
 }
 
-// expression compiles the text of a key such as when.
-func (l *loader) expression(n *strictyaml.Node) *expression.Program {
-	text, ok := n.Written()
+// when compiles the condition of a rule and tells the index of it.
+func (l *loader) when(r *Rule, n *strictyaml.Node) {
+	text, ok := l.written(n)
 	if !ok {
-		return nil
+		return
 	}
-	if strings.HasPrefix(strings.TrimSpace(text), opening) {
-		n.Errorf("this is an expression already (write it without ${{ and }})")
-		return nil
+	var asks *expression.Conditions
+	ok = compileAt(n, text, 0, func(text string) (err error) {
+		r.when, asks, err = l.compiler.CompileCondition(text)
+		return err
+	})
+	if !ok {
+		return
 	}
-	return compileAt(l.compiler, n, text, 0)
+	if r.when.Constant() {
+		n.Warn(constantCondition, 0, "when is the same for every event (it reads no field of event)")
+	}
+	if l.opts.Lint != nil {
+		l.lint.remember(r.when.Text(), asks)
+	}
+	var clauses []expression.Clause
+	clauses, r.indexed = asks.WhenTrueOrFailed().Clauses()
+	l.index.Add(uint32(len(l.rules)), clauses, r.indexed)
 }
 
-// compileAt compiles text, which stands at offset of the node's text, and
-// reports what is wrong with it there.
-func compileAt(c *expression.Compiler, n *strictyaml.Node, text string, offset int) *expression.Program {
-	trimmed := strings.TrimLeft(text, " \t\r\n")
-	offset += len(text) - len(trimmed)
-	p, err := c.Compile(strings.TrimRight(trimmed, " \t\r\n"))
-	if err != nil {
-		var e *expression.Error
-		if errors.As(err, &e) {
-			offset += e.Offset
-		}
-		if n.CutByComment() {
-			n.ErrorfAt(offset, "%s (a # after a space begins a comment in YAML: put the expression in quotes)", err)
-			return nil
-		}
-		n.ErrorfAt(offset, "%s", err)
-		return nil
+// expression compiles the text of a key such as key.
+func (l *loader) expression(n *strictyaml.Node) (p *expression.Program) {
+	if text, ok := l.written(n); ok {
+		p = compileExpression(l.compiler, n, text, 0)
 	}
 	return p
+}
+
+// written is the text of an expression.
+func (l *loader) written(n *strictyaml.Node) (string, bool) {
+	text, ok := n.Written()
+	if ok && strings.HasPrefix(strings.TrimSpace(text), opening) {
+		n.Errorf("this is an expression already (write it without ${{ and }})")
+		return "", false
+	}
+	return text, ok
+}
+
+// compileExpression compiles text, which stands at offset of the node's text, and
+// reports what is wrong with it there. It returns nil then.
+func compileExpression(c *expression.Compiler, n *strictyaml.Node, text string, offset int) (p *expression.Program) {
+	compileAt(n, text, offset, func(text string) (err error) {
+		p, err = c.Compile(text)
+		return err
+	})
+	return p
+}
+
+// compileAt compiles text as compileExpression does.
+func compileAt(n *strictyaml.Node, text string, offset int, compile func(text string) error) bool {
+	trimmed := strings.TrimLeft(text, " \t\r\n")
+	offset += len(text) - len(trimmed)
+	err := compile(strings.TrimRight(trimmed, " \t\r\n"))
+	if err == nil {
+		return true
+	}
+	var e *expression.Error
+	if errors.As(err, &e) {
+		offset += e.Offset
+	}
+	if n.CutByComment() {
+		n.ErrorfAt(offset, "%s (a # after a space begins a comment in YAML: put the expression in quotes)", err)
+		return false
+	}
+	n.ErrorfAt(offset, "%s", err)
+	return false
 }
 
 func (l *loader) do(r *Rule, m *strictyaml.Map) {

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/pointsman/pointsman/rules/expression"
+	"github.com/pointsman/pointsman/rules/index"
 )
 
 // longKey is the longest key, in bytes, that a state key holds as it is.
@@ -42,16 +43,34 @@ func (rs *Ruleset) MatchConfined(ev *Event, confined Confined) []Match {
 func (rs *Ruleset) match(event map[string]any, confined Confined) []Match {
 	s := rs.state(event)
 	defer rs.release(s)
+	if rs.index == nil {
+		return s.each(rs.rules, confined)
+	}
 	var matches []Match
-	for _, r := range rs.rules {
-		s.Allow(r.allowed(confined))
-		ok, err := r.when.Test(s)
-		switch {
-		case err != nil:
-			matches = append(matches, Match{Rule: r, Err: fmt.Errorf("when: %w", err)})
-		case ok:
-			matches = append(matches, r.fire(s))
-		}
+	for _, i := range s.search.Candidates(rs.index, s.state) {
+		matches = rs.rules[i].match(s.state, confined, matches)
+	}
+	return matches
+}
+
+// each tries every rule.
+func (s *scratch) each(list []*Rule, confined Confined) []Match {
+	var matches []Match
+	for _, r := range list {
+		matches = r.match(s.state, confined, matches)
+	}
+	return matches
+}
+
+// match appends the rule's match, if it has one.
+func (r *Rule) match(s *expression.State, confined Confined, matches []Match) []Match {
+	s.Allow(r.allowed(confined))
+	ok, err := r.when.Test(s)
+	switch {
+	case err != nil:
+		return append(matches, Match{Rule: r, Err: fmt.Errorf("when: %w", err)})
+	case ok:
+		return append(matches, r.fire(s))
 	}
 	return matches
 }
@@ -63,16 +82,22 @@ func (r *Rule) allowed(confined Confined) int {
 	return MaxSteps
 }
 
-// state takes a state from the pool and shows it the event.
-func (rs *Ruleset) state(event map[string]any) *expression.State {
-	s := rs.states.Get().(*expression.State)
-	s.Reset(event)
+// scratch is what matching one event needs.
+type scratch struct {
+	state  *expression.State
+	search index.Search
+}
+
+// state takes a scratch from the pool and shows it the event.
+func (rs *Ruleset) state(event map[string]any) *scratch {
+	s := rs.states.Get().(*scratch)
+	s.state.Reset(event)
 	return s
 }
 
-// release gives a state back; it must not keep the event alive.
-func (rs *Ruleset) release(s *expression.State) {
-	s.Reset(nil)
+// release gives a scratch back; it must not keep the event alive.
+func (rs *Ruleset) release(s *scratch) {
+	s.state.Reset(nil)
 	rs.states.Put(s)
 }
 

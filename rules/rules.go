@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/pointsman/pointsman/rules/expression"
+	"github.com/pointsman/pointsman/rules/index"
 	"github.com/pointsman/pointsman/rules/strictyaml"
 )
 
@@ -65,7 +66,10 @@ type Ruleset struct {
 	files    []File
 	warnings []*Error
 	dryRun   bool
-	states   sync.Pool // of *expression.State
+	// index finds the rules that an event may concern; nil: each is tried.
+	index     *index.Index
+	unindexed []*Rule
+	states    sync.Pool // of *scratch
 }
 
 // Rule is one rule of a Ruleset. It is immutable.
@@ -80,9 +84,11 @@ type Rule struct {
 	// Actions are the actions of do, by step.
 	Actions []string
 
-	when  *expression.Program
-	key   *expression.Program // nil: no key
-	steps []step
+	when *expression.Program
+	// indexed: the index knows when the rule cannot match.
+	indexed bool
+	key     *expression.Program // nil: no key
+	steps   []step
 	// stateName begins the state keys of the rule.
 	stateName string
 }
@@ -101,18 +107,25 @@ func (rs *Ruleset) Rules() []*Rule { return rs.rules }
 // LoadFiles of it makes the same rules again.
 func (rs *Ruleset) Files() []File { return rs.files }
 
+// Unindexed lists the rules that every event is tried against, in file order:
+// nothing in their when narrows the events down.
+func (rs *Ruleset) Unindexed() []*Rule { return rs.unindexed }
+
 // Warnings lists what is possible in a rule but hardly meant, by file and line.
 func (rs *Ruleset) Warnings() []*Error { return rs.warnings }
 
 // AsDryRun returns the same rules, each with dry_run: true, and so with windows
 // of its own.
 func (rs *Ruleset) AsDryRun() *Ruleset {
-	dry := &Ruleset{rules: make([]*Rule, len(rs.rules)), files: rs.files, warnings: rs.warnings, dryRun: true}
+	dry := &Ruleset{rules: make([]*Rule, len(rs.rules)), files: rs.files, warnings: rs.warnings, dryRun: true, index: rs.index}
 	dry.states.New = rs.states.New
 	for i, r := range rs.rules {
 		copied := *r
 		copied.DryRun, copied.stateName = true, stateName(r.Name, r.KeyText(), true)
 		dry.rules[i] = &copied
+		if !copied.indexed {
+			dry.unindexed = append(dry.unindexed, &copied)
+		}
 	}
 	return dry
 }

@@ -147,7 +147,7 @@ func compileText(c *expression.Compiler, n *strictyaml.Node, t *template) *templ
 	for _, f := range fragments {
 		p := part{text: f.text}
 		if f.isExpr {
-			p.prog = compileAt(c, n, f.text, f.offset)
+			p.prog = compileExpression(c, n, f.text, f.offset)
 			ok = ok && p.prog != nil
 		}
 		t.parts = append(t.parts, p)

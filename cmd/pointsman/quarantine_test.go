@@ -30,7 +30,7 @@ func TestQuarantineServed(t *testing.T) {
 	if !ready.OK || len(ready.Rules) != 1 || ready.Rules[0].Name != "costly" || !strings.Contains(ready.Rules[0].Reason, "gets 50000 in place of 1000000 until ") {
 		t.Errorf("readyz: %+v", ready)
 	}
-	for _, line := range []string{"pointsman_rules_quarantined 1", `pointsman_rule_overruns_total{rule="costly"} 1`} {
+	for _, line := range []string{"pointsman_rules_quarantined 1", "pointsman_rules_unindexed 1", `pointsman_rule_overruns_total{rule="costly"} 1`} {
 		if text := r.metrics(); !strings.Contains(text, "\n"+line+"\n") {
 			t.Errorf("metrics have no %s", line)
 		}

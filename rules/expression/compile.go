@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -55,12 +56,43 @@ func (c *Compiler) Compile(text string) (*Program, error) {
 	if err != nil {
 		return nil, err
 	}
+	return c.program(text, root)
+}
+
+func (c *Compiler) program(text string, root ast.Node) (*Program, error) {
 	u := &unit{c: c, text: text}
 	run, err := u.compile(root)
 	if err != nil {
 		return nil, err
 	}
 	return &Program{text: text, run: run, price: price(root), constant: !u.reads}, nil
+}
+
+// CompileCondition is Compile, and ConditionsOf of the same text.
+func (c *Compiler) CompileCondition(text string) (*Program, *Conditions, error) {
+	root, err := parse(text)
+	if err != nil {
+		return nil, nil, err
+	}
+	p, err := c.program(text, root)
+	if err != nil {
+		return nil, nil, err
+	}
+	return p, newConditions(text, root, c.names), nil
+}
+
+// Slot returns where State.Slot finds the value of a path below a name.
+func (c *Compiler) Slot(t Term) int {
+	path := make([]step, len(t.Path))
+	for i, p := range t.Path {
+		switch p := p.(type) {
+		case string:
+			path[i] = step{name: p}
+		case int64:
+			path[i] = step{index: p, list: true}
+		}
+	}
+	return c.slot(slices.Index(c.names, t.Name), path)
 }
 
 // Text is the source of the program.
@@ -345,16 +377,20 @@ func (u *unit) static(n ast.Node) (root int, path []step, ok bool) {
 }
 
 func (c *Compiler) slot(root int, path []step) int {
-	var key strings.Builder
-	fmt.Fprintf(&key, "%d", root)
+	key := strconv.AppendInt(make([]byte, 0, 64), int64(root), 10)
 	for _, st := range path {
-		fmt.Fprintf(&key, "|%t %d %q", st.list, st.index, st.name)
+		if st.list {
+			key = strconv.AppendInt(append(key, '['), st.index, 10)
+			continue
+		}
+		key = append(strconv.AppendInt(append(key, '.'), int64(len(st.name)), 10), ' ')
+		key = append(key, st.name...)
 	}
-	i, ok := c.bySlot[key.String()]
+	i, ok := c.bySlot[string(key)]
 	if !ok {
 		i = len(c.slots)
 		c.slots = append(c.slots, slot{root, path})
-		c.bySlot[key.String()] = i
+		c.bySlot[string(key)] = i
 	}
 	return i
 }

@@ -58,6 +58,8 @@ type Conditions struct {
 	places int
 	// whenTrue and whenFalse are what When has found.
 	whenTrue, whenFalse *Cond
+	// trueOrFailed is what WhenTrueOrFailed has found.
+	trueOrFailed *Cond
 }
 
 // binding is a variable of let.
@@ -74,7 +76,11 @@ func ConditionsOf(text string, names ...string) (*Conditions, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Conditions{unit: &unit{c: NewCompiler(names...), text: text}, root: root, names: names}, nil
+	return newConditions(text, root, names), nil
+}
+
+func newConditions(text string, root ast.Node, names []string) *Conditions {
+	return &Conditions{unit: &unit{c: NewCompiler(names...), text: text}, root: root, names: names}
 }
 
 // When returns what holds whenever the text is true or, with false, whenever it
@@ -348,6 +354,12 @@ func (c *Conditions) function(n *ast.BuiltinNode, want bool) *Cond {
 		}
 		op := map[string]string{"hasPrefix": "startsWith", "hasSuffix": "endsWith"}[n.Name]
 		return c.comparison(n, op, n.Arguments[0], v, want)
+	case "glob":
+		if p, ok := n.Arguments[0].(*ast.StringNode); ok {
+			if re, bad := globPattern(p.Value); bad == "" {
+				return c.comparison(n, "matches", n.Arguments[1], re, want)
+			}
+		}
 	case "any", "none":
 		values, ok := elementIn(n.Arguments[1])
 		if !ok {

@@ -312,88 +312,38 @@ func typeNames(values []any) []string {
 	return names
 }
 
-// Anchors returns atoms of which at least one holds whenever the condition does,
-// each positive and about a path, so that an index of values can find the
-// condition: Equal without nil, Prefix, Suffix, Contains and Matches with a
-// literal text in them, orders, Has, and Any. It returns nil when there are
-// none: nothing then narrows down the values of which the condition may hold.
-func (c *Cond) Anchors() []Atom {
-	switch c.Kind {
-	case Is:
-		if c.Atom.selective() {
-			return []Atom{c.Atom}
-		}
-	case All:
-		var best []Atom
-		for _, p := range c.Parts {
-			if found := p.Anchors(); found != nil && (best == nil || weight(found) < weight(best)) {
-				best = found
-			}
-		}
-		return best
-	case One:
-		var all []Atom
-		for _, p := range c.Parts {
-			if p.Kind == Never {
-				continue
-			}
-			found := p.Anchors()
-			if found == nil {
-				return nil
-			}
-			all = append(all, found...)
-		}
-		return all
-	}
-	return nil
-}
-
-// selective tells whether an index can use the atom.
-func (a *Atom) selective() bool {
-	if a.Not || a.Term.Name == "" || len(a.Term.Path) == 0 {
-		return false
-	}
-	switch a.Op {
-	case Equal, Any:
-		return !oneOf(nil, a.Values)
-	case Prefix, Suffix, Contains:
-		return a.Values[0] != ""
-	case Matches:
-		return a.Literal() != ""
-	case OfType:
-		return false
-	}
-	return true
-}
-
-// weight orders anchors: few are better than many, equality is better than a
-// part of a text, and that better than an order.
-func weight(atoms []Atom) int {
-	n := 0
-	for i := range atoms {
-		switch atoms[i].Op {
-		case Equal:
-			n += len(atoms[i].Values)
-		case Prefix, Suffix, Contains, Matches, Has, Any:
-			n += 100
-		default:
-			n += 10_000
-		}
-	}
-	return n
-}
-
 // Literal is a text that every text which matches the pattern of a Matches atom
-// has in it: at its beginning, when anchored. "" when there is none.
-func (a *Atom) Literal() string {
+// has in it, and where: op is Prefix, Suffix or Contains. "" when there is none.
+func (a *Atom) Literal() (op Op, text string) {
 	if a.Op != Matches {
-		return ""
+		return 0, ""
 	}
 	re, err := syntax.Parse(a.Values[0].(string), syntax.Perl)
 	if err != nil {
-		return ""
+		return 0, ""
 	}
-	return longestLiteral(re.Simplify())
+	re = re.Simplify()
+	if re.Op == syntax.OpConcat {
+		last := len(re.Sub) - 1
+		if re.Sub[0].Op == syntax.OpBeginText {
+			if text := longestLiteral(re.Sub[1]); isLiteral(re.Sub[1]) && text != "" {
+				return Prefix, text
+			}
+		}
+		if re.Sub[last].Op == syntax.OpEndText {
+			if text := longestLiteral(re.Sub[last-1]); isLiteral(re.Sub[last-1]) && text != "" {
+				return Suffix, text
+			}
+		}
+	}
+	return Contains, longestLiteral(re)
+}
+
+func isLiteral(re *syntax.Regexp) bool {
+	for re.Op == syntax.OpCapture {
+		re = re.Sub[0]
+	}
+	return re.Op == syntax.OpLiteral
 }
 
 // longestLiteral looks for the longest text that is a part of every match.
@@ -444,3 +394,6 @@ func (c *Cond) ValuesOf(t Term) ([]any, bool) {
 	}
 	return nil, false
 }
+
+// TypesOf are the types that values equal to v have: 1 equals 1.0.
+func TypesOf(v any) Types { return typesOf(v) }

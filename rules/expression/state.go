@@ -8,6 +8,8 @@ type State struct {
 	roots  []any
 	values []any
 	known  []bool
+	// loaded are the slots that are known.
+	loaded []int
 	locals []any
 	scopes [MaxPredicates]scope
 	// steps are left of allowed.
@@ -37,8 +39,10 @@ type step struct {
 // everything of the values before. MaxSteps are allowed from here on.
 func (s *State) Reset(roots ...any) {
 	s.roots = append(s.roots[:0], roots...)
-	clear(s.values)
-	clear(s.known)
+	for _, i := range s.loaded {
+		s.values[i], s.known[i] = nil, false
+	}
+	s.loaded = s.loaded[:0]
 	clear(s.locals)
 	s.scopes = [MaxPredicates]scope{}
 	s.Allow(MaxSteps)
@@ -60,9 +64,14 @@ func (s *State) Allow(steps int) { s.steps, s.allowed = steps, steps }
 // program fails then until Allow or Reset.
 func (s *State) Overrun() bool { return s.steps < 0 }
 
+// Slot is the value of a path that Compiler.Slot has numbered, nil when it is
+// missing.
+func (s *State) Slot(i int) any { return s.load(i) }
+
 func (s *State) load(i int) any {
 	if !s.known[i] {
 		s.known[i] = true
+		s.loaded = append(s.loaded, i)
 		s.values[i], _ = s.slots[i].lookup(s.roots)
 	}
 	return s.values[i]

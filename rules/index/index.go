@@ -1,0 +1,327 @@
+// Package index finds the rules that an event may concern without trying each.
+// It knows of every rule some comparisons of which one set must hold, and looks
+// the values of the event up in them. What it finds is a superset: a rule it
+// leaves out is certainly false, a rule it names has to be evaluated.
+package index
+
+import (
+	"cmp"
+	"encoding/binary"
+	"hash/maphash"
+	"math"
+	"slices"
+	"sort"
+
+	"github.com/pointsman/pointsman/rules/expression"
+)
+
+// Index is immutable and safe for concurrent use.
+type Index struct {
+	seed   maphash.Seed
+	nodes  []node // the first is the root
+	splits []split
+	// ids are rules: those that nodes try whatever the event is, and those of
+	// bounds.
+	ids    []uint32
+	bounds []float64
+	sizes  []uint16
+	table  table
+	// paths are the slots of nodes with many splits; nil: there are none.
+	paths *expression.Paths
+}
+
+// node is rules to try, and questions that lead to other nodes: many of them
+// ordered by slot.
+type node struct{ ids, idsEnd, splits, splitsEnd uint32 }
+
+// kind is how a split asks for a value.
+type kind uint8
+
+const (
+	equal   kind = iota + 1 // the value
+	element                 // each element of a list or key of a map
+	prefix                  // the beginning of a text, in each size
+	suffix                  // its end
+	part                    // each piece of it, in each size
+	above                   // numbers that are not less than a bound
+	below                   // numbers that are not greater
+	typed                   // its type
+)
+
+// split is one question about the value of a slot. For the first five the table
+// knows where a hash of the value leads.
+type split struct {
+	kind  kind
+	types expression.Types // of typed
+	slot  uint32
+	// from and to are a part of sizes (prefix, suffix, part) or of bounds (above,
+	// below).
+	from, to uint32
+	// target is that of typed; of above and below where the ids of the bounds
+	// begin; of part the node with all rules, for a text too long to be looked
+	// up in pieces.
+	target uint32
+}
+
+// many is how many splits a node looks at without asking which slots there are.
+const many = 48
+
+// leaf marks a target that is a rule and not a node.
+const leaf = 1 << 31
+
+// longest is the longest prefix and suffix, in bytes, that is looked up. What
+// follows is left to the rule.
+const longest = 64
+
+// piece is the longest piece of a text that is looked up.
+const piece = 8
+
+// About how many nanoseconds it takes to look a piece up and to evaluate a rule,
+// and how many bytes of a text a rule searches in one.
+const (
+	pieceCost = 5
+	ruleCost  = 100
+	textRate  = 10
+)
+
+// Search is the memory of searches, one after the other; the zero Search is
+// ready.
+type Search struct {
+	ix    *Index
+	s     *expression.State
+	found []uint32
+	// present are the slots of paths that the event has, in order.
+	present []uint32
+}
+
+// Candidates returns the rules that the event of the state may concern, in
+// ascending order, each once. They are valid until the next search.
+func (w *Search) Candidates(ix *Index, s *expression.State) []uint32 {
+	w.ix, w.s, w.found, w.present = ix, s, w.found[:0], w.present[:0]
+	if ix.paths != nil {
+		w.present = s.Present(ix.paths, w.present)
+		slices.Sort(w.present)
+	}
+	w.node(0)
+	slices.Sort(w.found)
+	return slices.Compact(w.found)
+}
+
+func (w *Search) follow(target uint32) {
+	if target&leaf != 0 {
+		w.found = append(w.found, target&^leaf)
+		return
+	}
+	w.node(target)
+}
+
+func (w *Search) node(n uint32) {
+	nd := &w.ix.nodes[n]
+	w.found = append(w.found, w.ix.ids[nd.ids:nd.idsEnd]...)
+	if nd.splitsEnd-nd.splits > many {
+		w.manySplits(nd)
+		return
+	}
+	for i := nd.splits; i < nd.splitsEnd; i++ {
+		sp := &w.ix.splits[i]
+		if v := w.s.Slot(int(sp.slot)); v != nil {
+			w.split(i, sp, v)
+		}
+	}
+}
+
+// manySplits looks only at those whose slot the event has.
+func (w *Search) manySplits(nd *node) {
+	splits := w.ix.splits[nd.splits:nd.splitsEnd]
+	for _, slot := range w.present {
+		i, _ := slices.BinarySearchFunc(splits, slot, func(sp split, slot uint32) int { return cmp.Compare(sp.slot, slot) })
+		for ; i < len(splits) && splits[i].slot == slot; i++ {
+			w.split(nd.splits+uint32(i), &splits[i], w.s.Slot(int(slot)))
+		}
+	}
+}
+
+func (w *Search) split(i uint32, sp *split, v any) {
+	switch sp.kind {
+	case equal:
+		w.look(i, hashOf(w.ix.seed, v))
+	case element:
+		switch v := v.(type) {
+		case []any:
+			for _, e := range v {
+				w.look(i, hashOf(w.ix.seed, e))
+			}
+		case map[string]any:
+			for k := range v {
+				w.look(i, maphash.String(w.ix.seed, k))
+			}
+		}
+	case typed:
+		if expression.TypesOf(v)&sp.types != 0 {
+			w.follow(sp.target)
+		}
+	case above, below:
+		if f, ok := number(v); ok {
+			w.bounds(sp, f)
+		}
+	default:
+		if text, ok := v.(string); ok {
+			w.text(i, sp, text)
+		}
+	}
+}
+
+func (w *Search) look(split uint32, hash uint64) {
+	if target, ok := w.ix.table.find(mix(hash, split)); ok {
+		w.follow(target)
+	}
+}
+
+func (w *Search) text(i uint32, sp *split, text string) {
+	sizes := w.ix.sizes[sp.from:sp.to]
+	if sp.kind == part {
+		all := &w.ix.nodes[sp.target]
+		if rules := int(all.idsEnd - all.ids); len(text)*len(sizes)*pieceCost > rules*(ruleCost+len(text)/textRate) {
+			w.found = append(w.found, w.ix.ids[all.ids:all.idsEnd]...)
+			return
+		}
+		for _, n := range sizes {
+			for at := 0; at+int(n) <= len(text); at++ {
+				w.look(i, pieceHash(text[at:at+int(n)]))
+			}
+		}
+		return
+	}
+	for _, n := range sizes {
+		switch {
+		case int(n) > len(text):
+			return // sizes ascend
+		case sp.kind == prefix:
+			w.look(i, maphash.String(w.ix.seed, text[:n]))
+		default:
+			w.look(i, maphash.String(w.ix.seed, text[len(text)-int(n):]))
+		}
+	}
+}
+
+// bounds takes the rules whose bound v reaches.
+func (w *Search) bounds(sp *split, v float64) {
+	list := w.ix.bounds[sp.from:sp.to]
+	ids := w.ix.ids[sp.target : sp.target+sp.to-sp.from]
+	if sp.kind == above {
+		w.found = append(w.found, ids[:sort.Search(len(list), func(i int) bool { return list[i] > v })]...)
+		return
+	}
+	w.found = append(w.found, ids[sort.SearchFloat64s(list, v):]...)
+}
+
+// Hashes of values that are equal are the same; those of others may be.
+const (
+	nilHash   = 0x9e3779b97f4a7c15
+	falseHash = 0xbf58476d1ce4e5b9
+	trueHash  = 0x94d049bb133111eb
+	listHash  = 0xd6e8feb86659fd93
+	mapHash   = 0xa0761d6478bd642f
+)
+
+func hashOf(seed maphash.Seed, v any) uint64 {
+	switch v := v.(type) {
+	case string:
+		return maphash.String(seed, v)
+	case bool:
+		if v {
+			return trueHash
+		}
+		return falseHash
+	case int64:
+		return numberHash(float64(v))
+	case float64:
+		return numberHash(v)
+	case []any:
+		return listHash
+	case map[string]any:
+		return mapHash
+	}
+	return nilHash
+}
+
+// numberHash is one for 0 and -0, and for integers that round to one float.
+func numberHash(f float64) uint64 {
+	if f == 0 {
+		f = 0
+	}
+	return scramble(math.Float64bits(f))
+}
+
+// pieceHash is that of a text of at most 8 bytes.
+func pieceHash(text string) uint64 {
+	var b [piece]byte
+	copy(b[:], text)
+	return scramble(binary.LittleEndian.Uint64(b[:]) + uint64(len(text)))
+}
+
+func scramble(x uint64) uint64 {
+	x ^= x >> 32
+	x *= 0xd6e8feb86659fd93
+	x ^= x >> 32
+	x *= 0xd6e8feb86659fd93
+	return x ^ x>>32
+}
+
+// mix is the hash of a value for one split.
+func mix(hash uint64, split uint32) uint64 {
+	x := (hash ^ uint64(split)*nilHash) * 0xd6e8feb86659fd93
+	return x ^ x>>32
+}
+
+func number(v any) (float64, bool) {
+	switch v := v.(type) {
+	case int64:
+		return float64(v), true
+	case float64:
+		return v, true
+	}
+	return 0, false
+}
+
+// table leads from hashes to targets. Places without one have hash 0.
+type table struct {
+	hashes  []uint64
+	targets []uint32
+}
+
+func (t *table) find(hash uint64) (uint32, bool) {
+	if len(t.hashes) == 0 {
+		return 0, false
+	}
+	hash |= 1
+	mask := uint64(len(t.hashes) - 1)
+	for i := hash >> 20 & mask; t.hashes[i] != 0; i = (i + 1) & mask {
+		if t.hashes[i] == hash {
+			return t.targets[i], true
+		}
+	}
+	return 0, false
+}
+
+// newTable makes a table that is at most two thirds full.
+func newTable(hashes []uint64, targets []uint32) table {
+	if len(hashes) == 0 {
+		return table{}
+	}
+	size := 8
+	for size*2 < len(hashes)*3 {
+		size *= 2
+	}
+	t := table{make([]uint64, size), make([]uint32, size)}
+	mask := uint64(size - 1)
+	for n, hash := range hashes {
+		hash |= 1
+		i := hash >> 20 & mask
+		for t.hashes[i] != 0 {
+			i = (i + 1) & mask
+		}
+		t.hashes[i], t.targets[i] = hash, targets[n]
+	}
+	return t
+}
