@@ -116,10 +116,8 @@ local function whole(r)
     #r.error, r.error, #r.call, r.call, #r.static, r.static)
 end
 
--- text reads a string, nil if there is none or a value of another type. One that
--- waits for flush is there already.
+-- text reads a string, nil if there is none or a value of another type.
 local function text(key)
-  if values[key] then return values[key] end
   local s = redis.pcall('GET', K .. key)
   return type(s) == 'string' and s or nil
 end
