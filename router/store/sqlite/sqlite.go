@@ -133,6 +133,9 @@ func (db *DB) start() error {
 	if _, err := conn.ExecContext(ctx, "PRAGMA journal_mode = WAL"); err != nil {
 		return fail(err)
 	}
+	if err := upgrade(ctx, conn, version); err != nil {
+		return fail(err)
+	}
 	for _, p := range []struct {
 		to       **sql.DB
 		n        int
