@@ -255,7 +255,7 @@ func TestLintOfDocs(t *testing.T) {
 	}
 	for _, code := range []string{
 		"never-true", "dead-branch", "always-true", "constant-condition", "unindexed", "same-rule", "unused-key", "constant-key",
-		"useless-once", "literal-secret", "may-loop",
+		"useless-once", "literal-secret", "may-loop", "one-lane",
 	} {
 		if !shown[code] {
 			t.Errorf("docs/rules.md does not show %s", code)
