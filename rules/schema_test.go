@@ -87,7 +87,8 @@ func TestSchemaAndReaderRefuse(t *testing.T) {
 			t.Errorf("the schema takes %s", text)
 		}
 	}
-	for _, text := range []string{"", "rules:", "rules: []", "rules: [{name: a, when: true, once: 1h30m, do: [{action: b, with: [1]}]}]",
+	for _, text := range []string{
+		"", "rules:", "rules: []", "rules: [{name: a, when: true, once: 1h30m, do: [{action: b, with: [1]}]}]",
 		"rules: [{name: a, when: true, ordered: true, do: [{action: b}]}, {name: c, when: true, ordered: false, do: [{action: b, overlap: skip}]}]",
 	} {
 		if err := readRules([]byte(text)); err != nil {

@@ -156,10 +156,11 @@ rules:
 			t.Fatalf("event %s: %d", id, code)
 		}
 	}
-	show := func(event string) (d struct {
+	type shownDelivery struct {
 		record
 		Waits string `json:"waits"`
-	}) {
+	}
+	show := func(event string) (d shownDelivery) {
 		t.Helper()
 		var shown struct{ Deliveries []record }
 		r.ask(&shown, "events", "show", event)

@@ -28,15 +28,16 @@ import "fmt"
 type Busy uint8
 
 const (
-	// BusyWait: it takes its place in the lane.
+	// BusyWait has it take its place in the lane.
 	BusyWait Busy = iota
-	// BusySkip: it is written cancelled instead, with ReasonOverlap and the text of
+	// BusySkip has it written cancelled instead, with ReasonOverlap and the text of
 	// Overlapping as its Error. The comparison is part of the same Txn: it sees
 	// what the Txn itself and those before it have written.
 	BusySkip
 )
 
-// ReasonOverlap: an earlier delivery of the lane was not finished (BusySkip).
+// ReasonOverlap is that of a delivery that BusySkip kept from running: an earlier
+// one of its lane was not finished.
 const ReasonOverlap = "overlap"
 
 // Overlapping is the Error of a delivery that was not to run because of the one

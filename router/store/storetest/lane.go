@@ -456,11 +456,12 @@ func (m *laneModel) settle(s *suite, r *rand.Rand) {
 			delete(m.held, d.lane)
 		}
 		want := store.SettledLost
-		switch {
-		case d.state == store.Leased:
+		switch d.state {
+		case store.Leased:
 			want, d.state, d.due = store.SettledOK, state, s.Now().Add(o.Delay)
-		case d.state == store.Cancelled:
+		case store.Cancelled:
 			want = store.SettledCancelled
+		default:
 		}
 		s.equal("settled", got, want)
 		return
