@@ -376,8 +376,14 @@ func (m *laneModel) turn(lane string) (*laneDelivery, time.Time) {
 }
 
 func (m *laneModel) step(s *suite, r *rand.Rand) {
+	open := 0
+	for _, d := range m.all {
+		if d.open() {
+			open++
+		}
+	}
 	switch k := r.IntN(100); {
-	case k < 30:
+	case k < 30 && open < 10: // so that orders meet what runs
 		m.commit(s, r)
 	case k < 55:
 		m.claim(s, 1+r.IntN(4))
@@ -472,7 +478,7 @@ func (m *laneModel) change(s *suite, r *rand.Rand) {
 	if len(m.all) == 0 {
 		return
 	}
-	d := m.all[max(0, len(m.all)-1-r.IntN(12))]
+	d := m.all[max(0, len(m.all)-1-r.IntN(25))]
 	want, kind := store.ChangedRefused, store.Retry
 	if d.open() || d.state != store.Done && r.IntN(2) == 0 {
 		kind = store.Cancel
