@@ -141,6 +141,9 @@ func (r *Router) evaluateAgain(ctx context.Context, d *store.Delivery, c *store.
 		case call.Skipped:
 		case c.Replace == nil:
 			c.Replace = &store.Call{Step: call.Step, Action: call.Action, Params: call.Params, Key: m.Key, Lane: call.Lane}
+			if d.DryRun {
+				c.Replace.Lane = ""
+			}
 		default:
 			c.Also = append(c.Also, newDelivery(t, m, call, r.cfg.Now()))
 		}

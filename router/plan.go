@@ -123,6 +123,9 @@ func callDelivery(t *store.Txn, p *pending, m *rules.Match, c rules.Call, now ti
 	case m.Rule.DryRun || p.setup.Actions[c.Action].DryRun:
 		d.State, d.DryRun = store.Done, true
 	}
+	if d.DryRun {
+		d.Lane, d.Busy = "", store.BusyWait
+	}
 	return d
 }
 

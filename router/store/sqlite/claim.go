@@ -42,13 +42,13 @@ func (db *DB) Claim(ctx context.Context, op store.OpID, wants []store.Want, ttl 
 		db.mu.Unlock()
 		return nil, 0, errors.New("claim: no instance has entered the store")
 	}
+	held := db.index.lift(now)
 	cs, repeated := db.again(op)
 	if !repeated {
-		db.index.lift(now)
 		cs = db.lease(op, wants, ttl, now)
 	}
 	wait := db.index.wait(wants, now)
-	if held := db.index.lift(now); held > 0 && (wait == 0 || held < wait) {
+	if held > 0 && (wait == 0 || held < wait) {
 		wait = held
 	}
 	db.mu.Unlock()

@@ -213,7 +213,7 @@ func (t *tx) electAll() (due bool) {
 
 // waits fills in which delivery each one waits for.
 func (db *DB) waits(ctx context.Context, ds []store.Delivery) error {
-	seqs := map[int]int64{}
+	behind := map[int64][]int{} // by the seq of what they wait for
 	db.mu.Lock()
 	for i := range ds {
 		if ds[i].Lane == "" || ds[i].State != store.Ready {
@@ -223,16 +223,20 @@ func (db *DB) waits(ctx context.Context, ds []store.Delivery) error {
 		switch {
 		case it == nil || it.lane == nil || it.leased || it.lane.head == it:
 		case it.lane.head != nil:
-			seqs[i] = it.lane.head.seq
+			behind[it.lane.head.seq] = append(behind[it.lane.head.seq], i)
 		case it.lane.hold.id != it.id:
-			seqs[i] = it.lane.hold.seq
+			behind[it.lane.hold.seq] = append(behind[it.lane.hold.seq], i)
 		}
 	}
 	db.mu.Unlock()
-	for i, seq := range seqs {
-		err := db.reads.QueryRowContext(ctx, "SELECT id FROM deliveries WHERE seq = ?", seq).Scan(&ds[i].Waits)
+	for seq, waiting := range behind {
+		var id string
+		err := db.reads.QueryRowContext(ctx, "SELECT id FROM deliveries WHERE seq = ?", seq).Scan(&id)
 		if err != nil && !errors.Is(err, sql.ErrNoRows) { // none: removed meanwhile
 			return fmt.Errorf("read lane: %w", err)
+		}
+		for _, i := range waiting {
+			ds[i].Waits = id
 		}
 	}
 	return nil

@@ -194,6 +194,9 @@ func (t *tx) place(wk *work) {
 	it.seq, it.eventSeq, it.epoch, it.started, it.starts = wk.seq, wk.eventSeq, wk.epoch, wk.started, int32(wk.starts)
 	it.leased, it.rowLeased, it.stored = wk.state == store.Leased, wk.row == store.Leased, wk.stored
 	it.uncertain, it.lost = wk.uncertain, wk.lost
+	if it.lane != nil && it.lane.name != wk.lane {
+		x.leave(it)
+	}
 	if it.lane == nil && wk.lane != "" {
 		x.join(it, wk.lane)
 	}
