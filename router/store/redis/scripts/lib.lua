@@ -194,12 +194,21 @@ local function give_way(lane)
   if r and r.state == READY then wait_in_lane(r) end
 end
 
+-- busy_with gives the epoch, until when, and the id of what a lane is busy with,
+-- nil if it is not.
+local function busy_with(lane)
+  local s = text('b:' .. lane)
+  if not s or #s <= 16 then return end
+  local epoch, ends, rest = struct.unpack(BUSY, s)
+  return epoch, ends, string.sub(s, rest)
+end
+
 -- elect lets the first of a lane go, unless one runs.
 local function elect(lane)
-  local from, busy = 0, text('b:' .. lane)
-  if busy then
-    local epoch, ends, rest = struct.unpack(BUSY, busy)
-    local r = ends == 0 and load(string.sub(busy, rest))
+  local from = 0
+  local epoch, ends, id = busy_with(lane)
+  if epoch then
+    local r = ends == 0 and load(id)
     if r and r.state == LEASED and r.epoch == epoch and r.lane == lane then return end
     if ends == 0 then call('DEL', K .. 'b:' .. lane) end
     from = ends
@@ -224,8 +233,9 @@ local function occupy(r, ends)
 end
 
 local function vacate(r, epoch)
-  local busy = r.lane ~= '' and text('b:' .. r.lane)
-  if busy and busy == struct.pack(BUSY, epoch, (select(2, struct.unpack(BUSY, busy)))) .. r.id then
+  if r.lane == '' then return end
+  local of, _, id = busy_with(r.lane)
+  if of == epoch and id == r.id then
     call('DEL', K .. 'b:' .. r.lane)
     lanes[r.lane] = true
   end
@@ -341,6 +351,7 @@ local function insert(r, seq)
   wake = wake or r.state == READY
 end
 
+-- finish sees to the lanes and the sums of a call.
 local function finish()
   for lane in pairs(lanes) do elect(lane) end
   for f, n in pairs(moved) do
