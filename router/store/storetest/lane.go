@@ -343,6 +343,8 @@ type laneDelivery struct {
 	id, lane string
 	state    store.DeliveryState
 	due      time.Time
+	// overtaken: ordered to run again while an attempt ran on.
+	overtaken bool
 }
 
 // laneHold is an attempt that may run on though its delivery was cancelled.
@@ -440,7 +442,7 @@ func (m *laneModel) claim(s *suite, n int) {
 			s.Fatalf("delivery %s of lane %s was claimed, and it is the turn of %v", d.id, d.lane, due)
 		}
 		s.equal("lost", got[i].Lost != nil, d.state == store.Leased)
-		d.state, d.due = store.Leased, s.Now().Add(ttl)
+		d.state, d.due, d.overtaken = store.Leased, s.Now().Add(ttl), false
 		m.runs[d.id] = &got[i]
 		delete(m.held, d.lane)
 	}
@@ -469,7 +471,9 @@ func (m *laneModel) settle(s *suite, r *rand.Rand) {
 			want = store.SettledCancelled
 		default:
 		}
-		s.equal("settled", got, want)
+		if !d.overtaken { // what else it is called has tests of its own
+			s.equal("settled", got, want)
+		}
 		return
 	}
 }
@@ -492,7 +496,7 @@ func (m *laneModel) change(s *suite, r *rand.Rand) {
 			d.state = store.Cancelled
 		}
 	} else if d.state != store.Done {
-		want, d.state, d.due = store.ChangedOK, store.Ready, s.Now()
+		want, d.state, d.due, d.overtaken = store.ChangedOK, store.Ready, s.Now(), m.runs[d.id] != nil
 	}
 	s.change(store.Change{ID: d.id, Kind: kind}, want)
 }
