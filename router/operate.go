@@ -140,7 +140,10 @@ func (r *Router) evaluateAgain(ctx context.Context, d *store.Delivery, c *store.
 			return &refused{fmt.Sprintf("rule %q step %d still fails: %v", d.Rule, call.Step+1, call.Err)}
 		case call.Skipped:
 		case c.Replace == nil:
-			c.Replace = &store.Call{Step: call.Step, Action: call.Action, Params: call.Params, Key: m.Key}
+			c.Replace = &store.Call{Step: call.Step, Action: call.Action, Params: call.Params, Key: m.Key, Lane: call.Lane}
+			if d.DryRun {
+				c.Replace.Lane = ""
+			}
 		default:
 			c.Also = append(c.Also, newDelivery(t, m, call, r.cfg.Now()))
 		}

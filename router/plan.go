@@ -107,6 +107,9 @@ func planCalls(t *store.Txn, p *pending, m *rules.Match, now time.Time) {
 // could not be evaluated, or done when it is a dry run.
 func callDelivery(t *store.Txn, p *pending, m *rules.Match, c rules.Call, now time.Time) store.Delivery {
 	d := newDelivery(t, m, c, now)
+	if c.SkipIfBusy {
+		d.Busy = store.BusySkip
+	}
 	switch {
 	case c.Err != nil:
 		d.State, d.Reason, d.Error = store.Dead, store.ReasonEvaluation, c.Err.Error()
@@ -120,13 +123,18 @@ func callDelivery(t *store.Txn, p *pending, m *rules.Match, c rules.Call, now ti
 	case m.Rule.DryRun || p.setup.Actions[c.Action].DryRun:
 		d.State, d.DryRun = store.Done, true
 	}
+	if d.DryRun {
+		d.Lane, d.Busy = "", store.BusyWait
+	}
 	return d
 }
 
+// newDelivery is ready. One that a person orders waits for its turn whatever the
+// step's overlap.
 func newDelivery(t *store.Txn, m *rules.Match, c rules.Call, now time.Time) store.Delivery {
 	return store.Delivery{
 		ID: newUID(), EventUID: t.Event.UID, EventID: t.Event.ID, Source: t.Event.Source, CESource: t.Event.CESource,
-		Rule: m.Rule.Name, Step: c.Step, Action: c.Action, State: store.Ready, Params: c.Params, Key: m.Key,
+		Rule: m.Rule.Name, Step: c.Step, Action: c.Action, State: store.Ready, Params: c.Params, Key: m.Key, Lane: c.Lane,
 		Created: now, Budget: now,
 	}
 }

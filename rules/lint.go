@@ -3,6 +3,7 @@ package rules
 import (
 	"crypto/sha256"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/pointsman/pointsman/rules/expression"
@@ -18,6 +19,7 @@ const (
 	unindexed         = "unindexed"
 	sameRule          = "same-rule"
 	unusedKey         = "unused-key"
+	oneLane           = "one-lane"
 	constantKey       = "constant-key"
 	uselessOnce       = "useless-once"
 	literalSecret     = "literal-secret"
@@ -54,8 +56,9 @@ func (l *lint) remember(text string, asks *expression.Conditions) {
 	l.asks[text] = asks
 }
 
-// keyUsers are the keys of a rule that look at its key.
-func keyUsers() []string { return []string{"once"} }
+// keyUsers are the keys of a rule that look at its key; those of a step with an
+// overlap do too.
+func keyUsers() []string { return []string{"once", "ordered"} }
 
 // check warns of what is possible in a rule but hardly meant.
 func (l *loader) check(r *Rule, m *strictyaml.Map) {
@@ -163,18 +166,28 @@ func (l *loader) checkIf(c, when *condition) {
 	}
 }
 
-// checkKey warns of a key and a window that change nothing.
+// laned says whether a step looks at the key.
+func (r *Rule) laned() bool {
+	return slices.ContainsFunc(r.steps, func(st step) bool { return st.overlap == overlapQueue || st.overlap == overlapSkip })
+}
+
+// checkKey warns of a key and a window that change nothing, and of an order that
+// holds for all events.
 func (l *loader) checkKey(r *Rule, m *strictyaml.Map) {
 	n := m.Key("key")
+	if n == nil && r.Ordered {
+		m.Key("ordered").Warn(oneLane, 0, "without a key one delivery of the rule runs at a time, and a retry delays all of them "+
+			"(add a key, such as that of the device)")
+	}
 	if n == nil || r.key == nil {
 		return
 	}
-	used := false
+	used := r.laned()
 	for _, name := range keyUsers() {
 		used = used || m.Key(name) != nil
 	}
 	if !used {
-		n.Warn(unusedKey, 0, "without %s the key holds nothing back (add it, or remove key)", strings.Join(keyUsers(), " or "))
+		n.Warn(unusedKey, 0, "without %s, or overlap in a step, the key holds nothing back (add one, or remove key)", strings.Join(keyUsers(), ", "))
 		return
 	}
 	if r.key.Constant() {

@@ -88,8 +88,18 @@ func TestLint(t *testing.T) {
 				`(compare event.type or another field with a text or a number, and let the other conditions follow with and)`,
 		}},
 		{"key alone", `{name: r, when: event.type == "a", key: event.subject, do: [{action: log}]}`, []string{
-			`2:45 unused-key rule "r": without once the key holds nothing back (add it, or remove key)`,
+			`2:45 unused-key rule "r": without once, ordered, or overlap in a step, the key holds nothing back (add one, or remove key)`,
 		}},
+		{"key of ordered", `{name: r, when: event.type == "a", key: event.subject, ordered: true, do: [{action: log}]}`, nil},
+		{"key of overlap", `{name: r, when: event.type == "a", key: event.subject, do: [{action: log}, {action: log, overlap: skip}]}`, nil},
+		{"key beside allow", `{name: r, when: event.type == "a", key: event.subject, do: [{action: log, overlap: allow}]}`, []string{
+			`2:45 unused-key rule "r": without once, ordered, or overlap in a step, the key holds nothing back (add one, or remove key)`,
+		}},
+		{"ordered without key", `{name: r, when: event.type == "a", ordered: true, do: [{action: log}]}`, []string{
+			`2:49 one-lane rule "r": without a key one delivery of the rule runs at a time, and a retry delays all of them ` +
+				`(add a key, such as that of the device)`,
+		}},
+		{"not ordered without key", `{name: r, when: event.type == "a", ordered: false, do: [{action: log}]}`, nil},
 		{"constant key", `{name: r, when: event.type == "a", key: '"x"', once: 1m, do: [{action: log}]}`, []string{
 			`2:46 constant-key rule "r": the key is the same for every event, as it is without one (remove it, or let it read a field)`,
 		}},
@@ -245,7 +255,7 @@ func TestLintOfDocs(t *testing.T) {
 	}
 	for _, code := range []string{
 		"never-true", "dead-branch", "always-true", "constant-condition", "unindexed", "same-rule", "unused-key", "constant-key",
-		"useless-once", "literal-secret", "may-loop",
+		"useless-once", "literal-secret", "may-loop", "one-lane",
 	} {
 		if !shown[code] {
 			t.Errorf("docs/rules.md does not show %s", code)

@@ -246,7 +246,7 @@ func (l *loader) rule(src *source, item *strictyaml.Node) {
 	line, col := item.Pos()
 	at := len(src.starts)
 	src.starts = append(src.starts, start{line, col, ""})
-	m := item.Map("name", "when", "key", "once", "dry_run", "do")
+	m := item.Map("name", "when", "key", "once", "dry_run", "ordered", "do")
 	if m == nil {
 		return
 	}
@@ -268,6 +268,9 @@ func (l *loader) rule(src *source, item *strictyaml.Node) {
 	}
 	if n := m.Key("dry_run"); n != nil {
 		r.DryRun, _ = n.Bool()
+	}
+	if n := m.Key("ordered"); n != nil {
+		r.Ordered, _ = n.Bool()
 	}
 	l.do(r, m)
 	l.repeated(r, m)
@@ -374,7 +377,7 @@ func (l *loader) do(r *Rule, m *strictyaml.Map) {
 		n.Errorf("do is empty (name at least one action)")
 	}
 	for _, item := range items {
-		if st, ok := l.step(item); ok {
+		if st, ok := l.step(r, item); ok {
 			r.steps = append(r.steps, st)
 			r.Actions = append(r.Actions, st.action)
 			l.emits(r, st.action, item)
@@ -382,8 +385,8 @@ func (l *loader) do(r *Rule, m *strictyaml.Map) {
 	}
 }
 
-func (l *loader) step(item *strictyaml.Node) (step, bool) {
-	m := item.Map("action", "if", "with")
+func (l *loader) step(r *Rule, item *strictyaml.Node) (step, bool) {
+	m := item.Map("action", "if", "with", "overlap")
 	if m == nil {
 		return step{}, false
 	}
@@ -400,6 +403,9 @@ func (l *loader) step(item *strictyaml.Node) (step, bool) {
 	if n := m.Key("if"); n != nil {
 		st.cond = l.expression(n)
 	}
+	if n := m.Key("overlap"); n != nil {
+		st.overlap = overlap(r, n)
+	}
 	if with := m.Key("with"); with != nil {
 		n = with
 		st.with = compileTemplate(l.compiler, with, "with")
@@ -410,6 +416,28 @@ func (l *loader) step(item *strictyaml.Node) (step, bool) {
 		}
 	}
 	return st, true
+}
+
+// The words of overlap.
+const (
+	overlapAllow = "allow"
+	overlapQueue = "queue"
+	overlapSkip  = "skip"
+)
+
+// overlap reads what becomes of a delivery of a step while an earlier one is not
+// finished.
+func overlap(r *Rule, n *strictyaml.Node) string {
+	text, ok := n.Text()
+	words := []string{overlapAllow, overlapQueue, overlapSkip}
+	switch {
+	case !ok:
+	case !slices.Contains(words, text):
+		n.Errorf("unknown overlap %q (%s)", text, strictyaml.Suggest(text, words))
+	case r.Ordered:
+		n.Errorf("overlap has no place in an ordered rule, of which one delivery runs at a time for each key (remove overlap or ordered)")
+	}
+	return text
 }
 
 // repeated warns of a rule that does under another name what one before does.

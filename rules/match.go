@@ -115,10 +115,23 @@ func (r *Rule) fire(s *expression.State) Match {
 	}
 	m.Calls = make([]Call, len(r.steps))
 	for i := range r.steps {
-		m.Calls[i] = r.steps[i].call(s)
-		m.Calls[i].Step = i
+		c := r.steps[i].call(s)
+		c.Step = i
+		c.Lane, c.SkipIfBusy = r.lane(i, kind, m.Key), r.steps[i].overlap == overlapSkip
+		m.Calls[i] = c
 	}
 	return m
+}
+
+// lane names the lane of a step, "" for none. A rule's name has no slash.
+func (r *Rule) lane(step int, kind, key string) string {
+	switch {
+	case r.Ordered:
+		return stateKey(r.Name+"//", kind, key)
+	case r.steps[step].overlap == overlapQueue || r.steps[step].overlap == overlapSkip:
+		return stateKey(r.Name+"/"+strconv.Itoa(step+1)+"/", kind, key)
+	}
+	return ""
 }
 
 // keyOf evaluates the key; kind keeps the string "1" apart from the integer 1.

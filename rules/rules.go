@@ -81,6 +81,9 @@ type Rule struct {
 	// Once is the suppression window; 0: none.
 	Once   time.Duration
 	DryRun bool
+	// Ordered: one delivery of the rule and key runs at a time, in the order of
+	// acceptance.
+	Ordered bool
 	// Actions are the actions of do, by step.
 	Actions []string
 
@@ -98,6 +101,8 @@ type step struct {
 	action string
 	cond   *expression.Program // nil: always
 	with   *template
+	// overlap is one of the words of docs/rules.md, "" for allow.
+	overlap string
 }
 
 // Rules lists the rules in file order.
@@ -169,6 +174,13 @@ type Call struct {
 	Constant bool
 	// Err says why if or with failed.
 	Err error
+	// Lane names what the delivery of this call must not run beside: of an ordered
+	// rule, its rule and key; of a step with overlap queue or skip, its rule, step
+	// and key. Empty: nothing. It survives a reload while the rule's name and the
+	// step's number stay.
+	Lane string
+	// SkipIfBusy: overlap is skip.
+	SkipIfBusy bool
 }
 
 // Overrun tells whether Err, KeyErr or the Err of a call is an ErrOverrun.

@@ -8,6 +8,10 @@ func Schema() ([]byte, error) {
 		schema.Field{Name: "action", Doc: "The name of a configured action.", Required: true, Value: schema.Text("")},
 		schema.Field{Name: "if", Doc: "An expression: the step is skipped when it is false.", Value: schema.Expression()},
 		schema.Field{Name: "with", Doc: "The parameters, any value. ${{ expression }} in its texts is replaced.", Value: schema.Anything()},
+		schema.Field{
+			Name: "overlap", Default: overlapAllow, Value: schema.Word(overlapAllow, overlapQueue, overlapSkip),
+			Doc: "What happens while an earlier delivery of this step and key is not finished: allow runs beside it, queue waits for it, skip does not run.",
+		},
 	)
 	rule := schema.Object(
 		schema.Field{
@@ -20,7 +24,7 @@ func Schema() ([]byte, error) {
 		},
 		schema.Field{
 			Name: "key", Value: schema.Expression(),
-			Doc: "An expression: what once counts by, such as event.source.",
+			Doc: "An expression: what once, ordered and overlap count by, such as event.source.",
 		},
 		schema.Field{
 			Name: "once", Value: schema.Duration(),
@@ -29,6 +33,10 @@ func Schema() ([]byte, error) {
 		schema.Field{
 			Name: "dry_run", Default: false, Value: schema.Boolean(),
 			Doc: "Everything is decided and recorded, and no action runs.",
+		},
+		schema.Field{
+			Name: "ordered", Default: false, Value: schema.Boolean(),
+			Doc: "One delivery of a key runs at a time, in the order of acceptance; a retry delays its own key only.",
 		},
 		schema.Field{
 			Name: "do", Required: true, Value: schema.NonEmpty(schema.List(step)),

@@ -77,6 +77,7 @@ func TestSchemaAndReaderRefuse(t *testing.T) {
 		"rules: [{name: a, when: [true], do: [{action: b}]}]", "rules: [{name: a, when: true, do: [{actoin: b}]}]",
 		"rules: [{name: a, when: true, do: [{action: b, if: {}}]}]", "rules: [{name: a, when: true, do: [{with: {}}]}]",
 		"rules: [{name: a, when: true, once: 10, do: [{action: b}]}]", "rules: [{name: a, when: true, once: soon, do: [{action: b}]}]",
+		"rules: [{name: a, when: true, ordered: queue, do: [{action: b}]}]", "rules: [{name: a, when: true, do: [{action: b, overlap: wait}]}]",
 		"rules: [{name: a, when: true, dry_run: yes, do: [{action: b}]}]", "rules: [{name: a, when: true, onec: 1m, do: [{action: b}]}]",
 	} {
 		if readRules([]byte(text)) == nil {
@@ -86,7 +87,10 @@ func TestSchemaAndReaderRefuse(t *testing.T) {
 			t.Errorf("the schema takes %s", text)
 		}
 	}
-	for _, text := range []string{"", "rules:", "rules: []", "rules: [{name: a, when: true, once: 1h30m, do: [{action: b, with: [1]}]}]"} {
+	for _, text := range []string{
+		"", "rules:", "rules: []", "rules: [{name: a, when: true, once: 1h30m, do: [{action: b, with: [1]}]}]",
+		"rules: [{name: a, when: true, ordered: true, do: [{action: b}]}, {name: c, when: true, ordered: false, do: [{action: b, overlap: skip}]}]",
+	} {
 		if err := readRules([]byte(text)); err != nil {
 			t.Errorf("%q: %v", text, err)
 		}

@@ -163,6 +163,9 @@ func deliveryText(d *admin.DeliveryDetail) string {
 	}
 	field(b, "attempts", strconv.Itoa(d.Attempts))
 	field(b, "due", whenMaybe(d.Due))
+	if d.Waits != "" {
+		field(b, "waits for", d.Waits)
+	}
 	field(b, "created", when(d.Created))
 	field(b, "updated", when(d.Updated))
 	field(b, "error", d.Error)

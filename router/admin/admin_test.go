@@ -440,7 +440,7 @@ func TestDeliveries(t *testing.T) {
 	resp, body := call(t, s, request{path: "/api/v1/deliveries/" + admintest.UID(13)})
 	want := `{"id":"` + admintest.UID(13) + `","event_id":"a/b","event_uid":"` + admintest.UID(3) + `",` +
 		`"source":"events","ce_source":"sw1","rule":"bounce","step":0,"action":"port","state":"dead",` +
-		`"reason":"permanent","attempts":3,"due":null,"error":"no such port","key":"","dry_run":false,"count":0,` +
+		`"reason":"permanent","attempts":3,"due":null,"error":"no such port","key":"","dry_run":false,"waits":"","count":0,` +
 		`"created":"2025-06-15T15:06:53Z","updated":"2025-06-15T15:06:53Z","params":{"args":["eth1"]},` +
 		`"history":[{"number":1,"started":"2025-06-15T15:06:53Z","ended":"2025-06-15T15:06:54Z",` +
 		`"outcome":"permanent","error":"no such port","output":"eth1: \u001b[31mnot found\n"}]}`

@@ -54,6 +54,9 @@ type Delivery struct {
 	Error  string     `json:"error"`
 	Key    string     `json:"key"`
 	DryRun bool       `json:"dry_run"`
+	// Waits is the delivery that must finish first, of a ready one that ordered or
+	// overlap: queue keeps waiting; else empty.
+	Waits string `json:"waits"`
 	// Count is how many deliveries a record with reason fan_out stands for.
 	Count   int       `json:"count"`
 	Created time.Time `json:"created"`
@@ -121,7 +124,7 @@ func deliveryRecord(d *store.Delivery) Delivery {
 	r := Delivery{
 		ID: d.ID, EventID: d.EventID, EventUID: d.EventUID, Source: d.Source, CESource: d.CESource,
 		Rule: d.Rule, Step: d.Step, Action: d.Action, State: d.State.String(), Reason: d.Reason,
-		Attempts: d.Attempts, Error: d.Error, Key: d.Key, DryRun: d.DryRun, Count: d.Count,
+		Attempts: d.Attempts, Error: d.Error, Key: d.Key, DryRun: d.DryRun, Waits: d.Waits, Count: d.Count,
 		Created: d.Created.UTC(), Updated: d.Updated.UTC(),
 	}
 	if d.State == store.Ready {

@@ -43,6 +43,9 @@ func (t *teller) tell(d *store.Delivery) (summary, next string) {
 	case store.Held:
 		return t.held(d), "pointsman deliveries retry " + d.ID
 	case store.Cancelled:
+		if d.Reason == store.ReasonOverlap {
+			return "cancelled: overlap, nothing was run" + colon(d.Error), "pointsman deliveries retry " + d.ID
+		}
 		return fmt.Sprintf("cancelled by hand at %s%s%s", t.clock(d.Updated), after(d.Attempts), last(d.Error)), ""
 	}
 	return d.State.String() + last(d.Error), ""
@@ -57,6 +60,8 @@ func (t *teller) ready(d *store.Delivery) (summary, next string) {
 			"pointsman deliveries cancel " + d.ID
 	case act.State == "broken":
 		return fmt.Sprintf("ready, but it waits: action %s is broken: %s", d.Action, short(act.LastError)), "pointsman actions list"
+	case d.Waits != "":
+		summary = fmt.Sprintf("ready: attempt %d waits for delivery %s%s", number, d.Waits, sameKey(d.Key))
 	case d.Due.After(t.now):
 		summary = fmt.Sprintf("ready: attempt %d at %s (in %s)", number, t.clock(d.Due), span(d.Due.Sub(t.now)))
 	case act.Concurrency > 0 && act.Running >= act.Concurrency:
@@ -68,6 +73,14 @@ func (t *teller) ready(d *store.Delivery) (summary, next string) {
 		summary += fmt.Sprintf(", %d of %d used up", used, act.Retry.Attempts)
 	}
 	return summary + last(d.Error), ""
+}
+
+// sameKey says what a delivery has in common with the one it waits for.
+func sameKey(key string) string {
+	if key == "" {
+		return " of the same rule, which is not finished"
+	}
+	return fmt.Sprintf(" of the same rule and key %q, which is not finished", short(key))
 }
 
 func (t *teller) leased(d *store.Delivery) string {

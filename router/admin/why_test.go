@@ -97,6 +97,18 @@ func TestWhyTellsOfDeliveries(t *testing.T) {
 			"uncertain", store.Held, func(d *store.Delivery) { d.Reason, d.Starts, d.Error = store.ReasonUncertain, 2, "plugin died" },
 			`held: uncertain, nobody knows what attempt 2 did: look whether it took effect, then retry or cancel; last error: plugin died`, `pointsman deliveries retry ID`,
 		},
+		{
+			"behind another", store.Ready, func(d *store.Delivery) { d.Waits, d.Key = "D1", "sw1" },
+			`ready: attempt 1 waits for delivery D1 of the same rule and key "sw1", which is not finished`, ``,
+		},
+		{
+			"behind another without a key", store.Ready, func(d *store.Delivery) { d.Waits, d.Key = "D1", "" },
+			`ready: attempt 1 waits for delivery D1 of the same rule, which is not finished`, ``,
+		},
+		{
+			"skipped", store.Cancelled, func(d *store.Delivery) { d.Reason, d.Error = store.ReasonOverlap, store.Overlapping("D1") },
+			`cancelled: overlap, nothing was run: delivery D1 of the same rule, step and key was not finished`, `pointsman deliveries retry ID`,
+		},
 		{"cancelled", store.Cancelled, func(d *store.Delivery) { d.Attempts = 2 }, `cancelled by hand at 15:06:50Z after 2 attempts`, ``},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

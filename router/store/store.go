@@ -54,7 +54,8 @@ type Store interface {
 
 	// Claim leases due deliveries, at most Want.N for each action, oldest due
 	// first, for ttl. It never blocks for work. A delivery whose lease ran out is
-	// due again and is returned with Lost set. The same op again returns the
+	// due again and is returned with Lost set. Of a lane it leases one delivery at a
+	// time, in order; see lane.go. The same op again returns the
 	// same leases. wait is how long until something else may be due for these
 	// wants; 0 means nothing is known to become due by itself.
 	Claim(ctx context.Context, op OpID, wants []Want, ttl time.Duration) (leases []Lease, wait time.Duration, err error)
@@ -222,7 +223,7 @@ const (
 	Dead
 	// Held waits for a person; see Reason.
 	Held
-	// Cancelled was ended by a person.
+	// Cancelled was ended by a person, or was not to run; see Reason.
 	Cancelled
 )
 
@@ -289,7 +290,14 @@ type Delivery struct {
 	Params []byte
 	DryRun bool
 	// Key is the rule's key for this event, as text.
-	Key     string
+	Key string
+	// Lane, if it is not empty, is the row in which one delivery runs at a time,
+	// and Busy what becomes of this one if it is written behind another.
+	Lane string
+	Busy Busy
+	// Waits is the delivery of the lane that must finish first, if this one is ready
+	// and not the next. Reads by Operator only.
+	Waits   string
 	Created time.Time
 	// Updated is when the record last changed. Reads only.
 	Updated time.Time
@@ -471,6 +479,7 @@ type Call struct {
 	Action string
 	Params []byte
 	Key    string
+	Lane   string
 }
 
 // Changed tells what became of a Change.

@@ -18,6 +18,14 @@ func BenchmarkThroughput(b *testing.B) {
 	}
 }
 
+func BenchmarkLane(b *testing.B) {
+	for _, waiting := range []int{100, 20_000} {
+		b.Run(strconv.Itoa(waiting), func(b *testing.B) {
+			storetest.Lane(b, open(b, newServer(b).url(), "bench", nil), waiting)
+		})
+	}
+}
+
 // report adds what the server spent on each event.
 func report(b *testing.B, s *server) {
 	info := s.client().Info(b.Context(), "memory", "cpu").Val()

@@ -24,12 +24,12 @@ func (db *DB) Change(ctx context.Context, changes ...store.Change) ([]store.Chan
 		if c.Kind < store.Retry || c.Kind > store.Bury {
 			return nil, fmt.Errorf("change %s: unknown order %d", c.ID, c.Kind)
 		}
-		if len(c.Reason) > maxName || c.Replace != nil && len(c.Replace.Action) > maxName {
-			return nil, fmt.Errorf("change %s: reason or action is too long", c.ID)
+		if len(c.Reason) > maxName || c.Replace != nil && (len(c.Replace.Action) > maxName || len(c.Replace.Lane) > maxName) {
+			return nil, fmt.Errorf("change %s: reason, action or lane is too long", c.ID)
 		}
 		args = append(args, c.ID, int(c.Kind), c.From, c.Reason, c.Error, flag(c.Replace != nil))
 		if c.Replace != nil {
-			args = append(args, c.Replace.Action, encodeCall(c.Replace))
+			args = append(args, c.Replace.Action, c.Replace.Lane, encodeCall(c.Replace))
 		}
 		args = append(args, len(c.Also))
 		for j := range c.Also {

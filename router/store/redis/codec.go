@@ -20,7 +20,9 @@ const (
 	// headSize is HEAD of lib.lua.
 	headSize      = 84
 	recordVersion = 1
-	eventVersion  = 1
+	// laneVersion is a record with a lane at its end.
+	laneVersion  = 2
+	eventVersion = 1
 )
 
 func micros(t time.Time) int64 {
@@ -218,7 +220,7 @@ func flag(b bool) string {
 }
 
 // maxID is the longest id of a delivery, the longest uid of an event, and
-// maxName the longest action, reason or revision.
+// maxName the longest action, reason, lane or revision.
 const (
 	maxID   = 255
 	maxName = 1<<16 - 1
@@ -231,12 +233,13 @@ func deliveryArgs(args []any, d *store.Delivery) ([]any, error) {
 		return nil, fmt.Errorf("delivery of event %q: its id must have 1 to %d bytes", d.EventID, maxID)
 	case d.State < store.Ready || d.State > store.Cancelled || d.State == store.Leased:
 		return nil, fmt.Errorf("delivery %s: state %s cannot be committed", d.ID, d.State)
-	case len(d.Action) > maxName || len(d.Reason) > maxName:
-		return nil, fmt.Errorf("delivery %s: action or reason is too long", d.ID)
+	case len(d.Action) > maxName || len(d.Reason) > maxName || len(d.Lane) > maxName:
+		return nil, fmt.Errorf("delivery %s: action, reason or lane is too long", d.ID)
 	}
 	return append(args, d.ID, int(d.State), d.Action, d.Reason, d.Error, micros(d.Created), micros(d.Budget),
 		d.BudgetFrom, d.Attempts, d.Starts, d.Crashes, flag(d.Suspect), d.Count, d.Expanded,
-		encodeCall(&store.Call{Step: d.Step, Key: d.Key, Params: d.Params}), encodeStatic(d)), nil
+		encodeCall(&store.Call{Step: d.Step, Key: d.Key, Params: d.Params}), encodeStatic(d),
+		d.Lane, flag(d.Busy == store.BusySkip)), nil
 }
 
 // deliveryValue is a delivery with what the store adds.
@@ -250,7 +253,8 @@ type deliveryValue struct {
 func decodeDelivery(id, value string) (deliveryValue, error) {
 	d := deliveryValue{Delivery: store.Delivery{ID: id}}
 	r := reader{b: []byte(value)}
-	if r.byte() != recordVersion {
+	version := r.byte()
+	if version != recordVersion && version != laneVersion {
 		r.err = errCorrupt
 	}
 	d.State = store.DeliveryState(r.byte())
@@ -264,6 +268,9 @@ func decodeDelivery(id, value string) (deliveryValue, error) {
 	d.Count, d.Expanded = r.int(), r.int()
 	d.Action, d.EventUID, d.Reason, d.Error = r.short(), r.short(), r.short(), r.text()
 	call, static := reader{b: r.bytes()}, reader{b: r.bytes()}
+	if version == laneVersion {
+		d.Lane = r.short()
+	}
 	d.Step, d.Key, d.Params = call.int(), call.text(), call.bytes()
 	d.EventID, d.Source, d.CESource, d.Rule = static.text(), static.text(), static.text(), static.text()
 	d.DryRun = static.byte() == '1'

@@ -22,6 +22,9 @@ func FuzzDecode(f *testing.F) {
 	record[0], record[1] = recordVersion, byte(store.Done)
 	tail := append(make([]byte, 10), appendText(nil, encodeCall(&store.Call{Step: 1, Key: "k"}))...)
 	f.Add(append(append(record, tail...), appendText(nil, encodeStatic(&store.Delivery{Rule: "r"}))...))
+	laned := append(append(append([]byte{}, record...), tail...), appendText(nil, encodeStatic(&store.Delivery{Rule: "r"}))...)
+	laned[0] = laneVersion
+	f.Add(append(laned, 1, 0, 'x'))
 	f.Add(bytes.Repeat([]byte{0xff}, 200))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		v := string(b)

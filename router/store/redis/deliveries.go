@@ -20,6 +20,9 @@ func (db *DB) Deliveries(ctx context.Context, q store.DeliveryQuery) ([]store.De
 		return nil, store.ErrClosed
 	}
 	out, err := db.deliveries(ctx, &q)
+	if err == nil {
+		err = db.waits(ctx, out)
+	}
 	return out, db.fail("list deliveries", err)
 }
 

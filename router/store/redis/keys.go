@@ -13,7 +13,11 @@ package redis
 //	revs        hash: revision -> stored, created, data
 //	revrefs     hash: revision -> number of events that refer to it
 //	evs, ds     zset: events, deliveries, by number
-//	q:ACTION    zset: what is ready or leased, by due time in microseconds
+//	q:ACTION    zset: what is ready or leased, by due time in microseconds; at
+//	            infinity what waits for another of its lane
+//	n:LANE      zset: what is ready or leased of a lane, by number
+//	b:LANE      string: the delivery of a lane that is leased; one that was
+//	            cancelled meanwhile ends by its TTL
 //	x:open:ACTION, x:STATE:ACTION
 //	            zset: what is ready or leased; dead (4), held (5), cancelled (6);
 //	            by number
@@ -44,4 +48,6 @@ func (k keys) delivery(id string) string      { return k.prefix + "d:" + id }
 func (k keys) history(id string) string       { return k.prefix + "h:" + id }
 func (k keys) segment(n string) string        { return k.prefix + "i:" + n }
 func (k keys) meta() string                   { return k.prefix + "meta" }
+func (k keys) lane(name string) string        { return k.prefix + "n:" + name }
+func (k keys) busy(name string) string        { return k.prefix + "b:" + name }
 func (k keys) wake() string                   { return k.prefix + "wake" }

@@ -78,11 +78,15 @@ func (t *tx) retry(wk *work, c *store.Change) (store.Changed, error) {
 		if len(r.Params) > 0 {
 			params = string(r.Params)
 		}
-		if err := t.exec("UPDATE deliveries SET step = ?, action = ?, params = ?, key = ? WHERE seq = ?",
-			r.Step, r.Action, params, r.Key, wk.seq); err != nil {
+		if err := t.exec("UPDATE deliveries SET step = ?, action = ?, params = ?, key = ?, lane = ? WHERE seq = ?",
+			r.Step, r.Action, params, r.Key, r.Lane, wk.seq); err != nil {
 			return 0, fmt.Errorf("retry: %w", err)
 		}
 		wk.action = r.Action
+		if wk.lane != r.Lane {
+			wk.lane = r.Lane
+			t.enlist(wk)
+		}
 	}
 	t.counts[countKey{wk.action, store.Ready}]++
 	wk.state, wk.row = store.Ready, store.Ready
@@ -121,7 +125,7 @@ func (t *tx) cancel(wk *work) (store.Changed, error) {
 		}); err != nil {
 			return 0, err
 		}
-		wk.settled = 0
+		wk.settled, wk.kept = 0, wk.epoch
 	case store.Ready, store.Held, store.Dead:
 		if err := t.writeLost(wk); err != nil {
 			return 0, err

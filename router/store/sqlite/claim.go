@@ -42,11 +42,15 @@ func (db *DB) Claim(ctx context.Context, op store.OpID, wants []store.Want, ttl 
 		db.mu.Unlock()
 		return nil, 0, errors.New("claim: no instance has entered the store")
 	}
+	held := db.index.lift(now)
 	cs, repeated := db.again(op)
 	if !repeated {
 		cs = db.lease(op, wants, ttl, now)
 	}
 	wait := db.index.wait(wants, now)
+	if held > 0 && (wait == 0 || held < wait) {
+		wait = held
+	}
 	db.mu.Unlock()
 	if len(cs) == 0 {
 		return nil, wait, nil
@@ -214,6 +218,9 @@ func (db *DB) giveBack(op store.OpID, cs []claimed) {
 		it.due, it.started, it.starts, it.leased, it.stored = b.due, b.started, b.starts, b.leased, b.stored
 		it.epoch, it.uncertain, it.lost = b.epoch, b.uncertain, b.lost
 		db.index.put(it)
+		if it.lane != nil {
+			db.index.elect(it.lane)
+		}
 	}
 }
 

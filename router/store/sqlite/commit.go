@@ -238,6 +238,17 @@ func (t *tx) insertEvent(seq int64, ev *store.Event) error {
 }
 
 func (t *tx) insertDelivery(eventSeq int64, d *store.Delivery, event []byte) error {
+	if d.Busy == store.BusySkip && d.Lane != "" && d.State == store.Ready {
+		first, err := t.overlapped(d.Lane)
+		if err != nil {
+			return err
+		}
+		if first != "" {
+			skipped := *d
+			skipped.State, skipped.Reason, skipped.Error = store.Cancelled, store.ReasonOverlap, store.Overlapping(first)
+			d = &skipped
+		}
+	}
 	seq := t.nextDelivery
 	t.nextDelivery++
 	now := t.now.UnixNano()
@@ -247,11 +258,11 @@ func (t *tx) insertDelivery(eventSeq int64, d *store.Delivery, event []byte) err
 	}
 	if err := t.exec(`INSERT INTO deliveries (seq, id, event_seq, event_uid, event_id, source, ce_source, rule, step, action,
 		state, reason, dry_run, key, created, updated, budget, budget_from, attempts, starts, crashes, suspect, due,
-		count, expanded, epoch, settled, uncertain, error, params)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 1, 0, ?, ?)`,
+		count, expanded, epoch, settled, uncertain, error, params, lane)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 1, 0, ?, ?, ?)`,
 		seq, d.ID, eventSeq, d.EventUID, d.EventID, d.Source, d.CESource, d.Rule, d.Step, d.Action,
 		int64(d.State), d.Reason, d.DryRun, d.Key, nanos(d.Created), now, nanos(d.Budget), d.BudgetFrom, d.Attempts, d.Starts, d.Crashes, d.Suspect, now,
-		d.Count, d.Expanded, d.Error, params); err != nil {
+		d.Count, d.Expanded, d.Error, params, d.Lane); err != nil {
 		return fmt.Errorf("write delivery: %w", err)
 	}
 	t.counts[countKey{d.Action, d.State}]++
@@ -259,9 +270,10 @@ func (t *tx) insertDelivery(eventSeq int64, d *store.Delivery, event []byte) err
 	id := shortID(d.ID)
 	wk := &work{
 		id: id, seq: seq, eventSeq: eventSeq, action: d.Action, state: d.State, row: d.State,
-		due: now, starts: d.Starts, settled: 1, delivery: d, event: event,
+		due: now, starts: d.Starts, settled: 1, delivery: d, event: event, lane: d.Lane,
 	}
 	t.work[id] = wk
+	t.enlist(wk)
 	t.wake = t.wake || d.State == store.Ready
 	return nil
 }

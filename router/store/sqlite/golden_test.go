@@ -16,7 +16,8 @@ import (
 
 var update = flag.Bool("update", false, "write the golden data of this version anew")
 
-const goldenDir = "testdata/golden-v1"
+// golden are the versions of the schema, the last one in use.
+var golden = []string{"golden-v1", "golden-v2"}
 
 // content is all that the store's API shows of a file.
 type content struct {
@@ -59,17 +60,27 @@ func read(t *testing.T, db *sqlite.DB) content {
 // once its version is released.
 func TestGolden(t *testing.T) {
 	t.Parallel()
-	golden, text := filepath.Join(goldenDir, "pointsman.db"), filepath.Join(goldenDir, "content.json")
-	if *update {
-		writeGolden(t, golden)
+	for i, version := range golden {
+		t.Run(version, func(t *testing.T) {
+			t.Parallel()
+			testGolden(t, version, *update && i == len(golden)-1)
+		})
+	}
+}
+
+func testGolden(t *testing.T, version string, update bool) {
+	t.Helper()
+	file, text := filepath.Join("testdata", version, "pointsman.db"), filepath.Join("testdata", version, "content.json")
+	if update {
+		writeGolden(t, file)
 	}
 	path := filepath.Join(t.TempDir(), "pm.db")
-	copyStore(t, golden, path)
+	copyStore(t, file, path)
 	c := newClock()
 	c.Advance(time.Minute)
 	db := open(t, path, c.Now)
 	got := read(t, db)
-	if *update {
+	if update {
 		b, err := json.MarshalIndent(got, "", " ")
 		if err != nil {
 			t.Fatal(err)
@@ -188,6 +199,12 @@ func writeGolden(t *testing.T, path string) {
 	_, err = db.Change(t.Context(), store.Change{ID: commit(t, db, "cancelled", store.Ready), Kind: store.Cancel})
 	ok(err)
 	commit(t, db, "ready", store.Ready)
+	for _, event := range []string{"in a lane", "behind it"} {
+		waits := txn(event, store.Ready)
+		waits.Deliveries[0].Action, waits.Deliveries[0].Lane = "lane", "r/k"
+		_, err = db.Commit(t.Context(), waits)
+		ok(err)
+	}
 	ok(db.Close())
 	if _, err := os.Stat(path + "-wal"); !os.IsNotExist(err) {
 		t.Fatalf("the log is still there (%v)", err)

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -144,7 +145,7 @@ func (db *DB) cursor(ctx context.Context, w *where, table, column, op, at string
 
 const deliveryColumns = `d.id, d.event_uid, d.event_id, d.source, d.ce_source, d.rule, d.step, d.action, d.state, d.reason, d.params,
 	d.dry_run, d.key, d.created, d.updated, d.budget, d.budget_from, d.attempts, d.starts, d.crashes, d.suspect, d.due,
-	d.error, d.count, d.expanded, d.epoch`
+	d.error, d.count, d.expanded, d.epoch, d.lane`
 
 func scanDelivery(row scanner, also ...any) (store.Delivery, error) {
 	var d store.Delivery
@@ -152,7 +153,7 @@ func scanDelivery(row scanner, also ...any) (store.Delivery, error) {
 	dest := []any{
 		&d.ID, &d.EventUID, &d.EventID, &d.Source, &d.CESource, &d.Rule, &d.Step, &d.Action, &state, &d.Reason, &d.Params,
 		&d.DryRun, &d.Key, &created, &updated, &budget, &d.BudgetFrom, &d.Attempts, &d.Starts, &d.Crashes, &d.Suspect, &due,
-		&d.Error, &d.Count, &d.Expanded, &epoch,
+		&d.Error, &d.Count, &d.Expanded, &epoch, &d.Lane,
 	}
 	if err := row.Scan(append(dest, also...)...); err != nil {
 		return d, err
@@ -207,7 +208,10 @@ func (db *DB) Deliveries(ctx context.Context, q store.DeliveryQuery) ([]store.De
 		}
 		out = append(out, d)
 	}
-	return out, db.readError("list deliveries", rows.Err())
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		return nil, db.readError("list deliveries", err)
+	}
+	return out, db.readError("list deliveries", db.waits(ctx, out))
 }
 
 // ofEvent narrows a query to an event by its number, while there is the event:

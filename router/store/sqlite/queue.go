@@ -41,12 +41,15 @@ type item struct {
 	// writer has it.
 	pos    int32
 	starts int32
+	// place is that in the heap of the lane, if it has one.
+	place  int32
 	leased bool
 	// rowLeased: the row says leased; stored: with this very epoch.
 	rowLeased, stored bool
 	// uncertain: the attempt numbered starts has no outcome, and what was
 	// claimed since was released unrun.
 	uncertain bool
+	lane      *lane
 	// lost are attempts found without outcome that are not in the history yet.
 	lost []store.Attempt
 	// fresh spares the first claim a read; nil when the cache was full.
@@ -97,6 +100,10 @@ func (q *queue) Pop() any {
 type index struct {
 	items  map[id16]*item
 	queues map[string]*queue
+	// lanes are those with something unfinished, held those that wait for the
+	// attempt of a delivery that was cancelled.
+	lanes map[string]*lane
+	held  map[*lane]struct{}
 	// cached counts the bytes of all fresh.
 	cached int
 	// ops are the last claims by operation id, oldest first in order.
@@ -120,7 +127,10 @@ const (
 )
 
 func newIndex() *index {
-	return &index{items: map[id16]*item{}, queues: map[string]*queue{}, ops: map[store.OpID][]opLease{}}
+	return &index{
+		items: map[id16]*item{}, queues: map[string]*queue{}, lanes: map[string]*lane{}, held: map[*lane]struct{}{},
+		ops: map[store.OpID][]opLease{},
+	}
 }
 
 func (x *index) queue(action string) *queue {
@@ -132,9 +142,13 @@ func (x *index) queue(action string) *queue {
 	return q
 }
 
-// put places an item that is in no heap.
+// put places an item that is in no queue; not into one while others of its lane
+// are before it.
 func (x *index) put(it *item) {
 	x.items[it.id] = it
+	if it.lane != nil && it.lane.head != it {
+		return
+	}
 	it.queue = x.queue(it.queue.action)
 	heap.Push(it.queue, it)
 }
@@ -149,6 +163,9 @@ func (x *index) take(it *item) {
 // drop forgets an item that is in no heap.
 func (x *index) drop(it *item) {
 	x.stale(it)
+	if it.lane != nil {
+		x.leave(it)
+	}
 	delete(x.items, it.id)
 	// While the item was with the writer its queue may have been replaced, and
 	// the new one has items.

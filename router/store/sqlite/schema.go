@@ -19,10 +19,10 @@ const (
 	applicationID = 0x706d7374
 	// schemaVersion is PRAGMA user_version. A larger one in a file was written by
 	// a newer pointsman.
-	schemaVersion = 1
+	schemaVersion = 2
 )
 
-// schema is the whole of version 1. All times are nanoseconds since 1970 UTC
+// schema is the whole of version 2. All times are nanoseconds since 1970 UTC
 // (datetime(received/1000000000, 'unixepoch') in SQL), 0 for none.
 //
 // Every table that the hot path writes has a key that only grows, so that a
@@ -39,6 +39,7 @@ const (
 //     6 cancelled. settled is 1 once an outcome of the lease "epoch" is stored, 2
 //     when that was after a cancel. uncertain is 1 when the attempt numbered
 //     starts was lost and nothing was run or ordered since.
+//     lane names what it must not meet, see package store.
 //     deliveries_open leaves out what is done: nearly everything.
 //   - attempts: the history.
 //   - counts: deliveries by action and state.
@@ -65,7 +66,8 @@ CREATE TABLE deliveries (
   created INTEGER NOT NULL, updated INTEGER NOT NULL, budget INTEGER NOT NULL, budget_from INTEGER NOT NULL,
   attempts INTEGER NOT NULL, starts INTEGER NOT NULL, crashes INTEGER NOT NULL, suspect INTEGER NOT NULL,
   due INTEGER NOT NULL, count INTEGER NOT NULL, expanded INTEGER NOT NULL,
-  epoch INTEGER NOT NULL, settled INTEGER NOT NULL, uncertain INTEGER NOT NULL, error TEXT NOT NULL, params TEXT);
+  epoch INTEGER NOT NULL, settled INTEGER NOT NULL, uncertain INTEGER NOT NULL, error TEXT NOT NULL, params TEXT,
+  lane TEXT NOT NULL DEFAULT '');
 CREATE UNIQUE INDEX deliveries_id ON deliveries(id);
 CREATE INDEX deliveries_event ON deliveries(event_seq);
 CREATE INDEX deliveries_open ON deliveries(state, action) WHERE state <> 3;
@@ -145,6 +147,24 @@ func direct(ctx context.Context, conn interface {
 		return err
 	}
 	crashpoint.Here(query, crashpoint.After)
+	return nil
+}
+
+// upgrade brings the schema of an older version to this one, in one transaction.
+func upgrade(ctx context.Context, conn *sql.Conn, version int64) error {
+	if version >= schemaVersion {
+		return nil
+	}
+	for _, q := range []string{
+		"BEGIN IMMEDIATE",
+		"ALTER TABLE deliveries ADD COLUMN lane TEXT NOT NULL DEFAULT ''", // version 1
+		fmt.Sprintf("PRAGMA user_version = %d", schemaVersion),
+		"COMMIT",
+	} {
+		if err := direct(ctx, conn, q); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

@@ -38,6 +38,9 @@ func (t *tx) settle(o *store.Outcome) (store.Settled, error) {
 	if err != nil {
 		return 0, err
 	}
+	if wk != nil && wk.lane != "" && wk.state != store.Leased {
+		wk.ran(int64(o.Epoch))
+	}
 	switch {
 	case wk == nil || wk.epoch == 0 || uint64(wk.epoch) != o.Epoch:
 		return store.SettledLost, nil
@@ -104,4 +107,13 @@ func (t *tx) endCancelled(wk *work, o *store.Outcome) error {
 		return fmt.Errorf("write outcome of cancelled: %w", err)
 	}
 	return nil
+}
+
+// ran notes that the attempt of a lease has ended, whatever its delivery is now:
+// its lane need not be kept for it.
+func (wk *work) ran(epoch int64) {
+	if wk.kept == epoch {
+		wk.kept = 0
+	}
+	wk.freed = epoch
 }

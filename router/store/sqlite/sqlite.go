@@ -134,6 +134,9 @@ func (db *DB) start() error {
 	if err := direct(ctx, conn, "PRAGMA journal_mode = WAL"); err != nil {
 		return fail(err)
 	}
+	if err := upgrade(ctx, conn, version); err != nil {
+		return fail(err)
+	}
 	for _, p := range []struct {
 		to       **sql.DB
 		n        int

@@ -14,6 +14,7 @@ type tx struct {
 	now          time.Time
 	marks        map[id16]mark
 	work         map[id16]*work
+	lanes        map[string][]*work // what of work has a lane
 	counts       map[countKey]int
 	revisions    map[string]int
 	nextEvent    int64
@@ -43,6 +44,11 @@ type work struct {
 	settled    int
 	uncertain  bool
 	stored     bool
+	lane       string
+	// kept is the epoch of a lease during which it was cancelled and whose outcome
+	// is yet to come, leaseEnd when that lease runs out; freed, of one whose has.
+	kept, freed int64
+	leaseEnd    int64
 	// changed: a kept copy of it is out of date.
 	changed  bool
 	lost     []store.Attempt
@@ -80,8 +86,12 @@ func (t *tx) findShort(short id16, id string) (*work, error) {
 		if it.rowLeased {
 			wk.row = store.Leased
 		}
+		if it.lane != nil {
+			wk.lane = it.lane.name
+		}
 		db.mu.Unlock()
 		t.work[short] = wk
+		t.enlist(wk)
 		return wk, nil
 	}
 	db.mu.Unlock()
@@ -90,14 +100,15 @@ func (t *tx) findShort(short id16, id string) (*work, error) {
 	}
 	wk := &work{id: short}
 	var state int64
-	ok, err := t.row([]any{&wk.seq, &wk.eventSeq, &wk.action, &state, &wk.epoch, &wk.starts, &wk.settled, &wk.uncertain},
-		"SELECT seq, event_seq, action, state, epoch, starts, settled, uncertain FROM deliveries WHERE id = ?", id)
+	ok, err := t.row([]any{&wk.seq, &wk.eventSeq, &wk.action, &state, &wk.epoch, &wk.starts, &wk.settled, &wk.uncertain, &wk.lane},
+		"SELECT seq, event_seq, action, state, epoch, starts, settled, uncertain, lane FROM deliveries WHERE id = ?", id)
 	if err != nil || !ok {
 		return nil, err
 	}
 	wk.state = store.DeliveryState(state)
 	wk.row = wk.state
 	t.work[short] = wk
+	t.enlist(wk)
 	return wk, nil
 }
 
@@ -146,8 +157,9 @@ func (t *tx) apply() {
 	for _, wk := range t.work {
 		t.place(wk)
 	}
+	due := t.electAll()
 	db.mu.Unlock()
-	if t.wake {
+	if t.wake || due {
 		db.signal()
 	}
 }
@@ -155,6 +167,9 @@ func (t *tx) apply() {
 // place updates the index for one delivery; DB.mu is held.
 func (t *tx) place(wk *work) {
 	x, it := t.db.index, wk.it
+	if it != nil && wk.kept != 0 {
+		wk.leaseEnd = it.due // as the last Extend has it
+	}
 	if wk.state != store.Ready && wk.state != store.Leased {
 		if it != nil {
 			x.drop(it)
@@ -179,6 +194,12 @@ func (t *tx) place(wk *work) {
 	it.seq, it.eventSeq, it.epoch, it.started, it.starts = wk.seq, wk.eventSeq, wk.epoch, wk.started, int32(wk.starts)
 	it.leased, it.rowLeased, it.stored = wk.state == store.Leased, wk.row == store.Leased, wk.stored
 	it.uncertain, it.lost = wk.uncertain, wk.lost
+	if it.lane != nil && it.lane.name != wk.lane {
+		x.leave(it)
+	}
+	if it.lane == nil && wk.lane != "" {
+		x.join(it, wk.lane)
+	}
 	x.put(it)
 }
 

@@ -385,7 +385,7 @@ func (w *writer) loadMarks(ctx context.Context) error {
 // and will be found lost.
 func (w *writer) loadItems(ctx context.Context) error {
 	now := w.db.now().UnixNano()
-	rows, err := w.conn.QueryContext(ctx, `SELECT seq, event_seq, id, action, state, due, epoch, starts, uncertain,
+	rows, err := w.conn.QueryContext(ctx, `SELECT seq, event_seq, id, action, state, due, epoch, starts, uncertain, lane,
 		CASE WHEN state = 2 THEN (SELECT started FROM attempts a WHERE a.delivery = d.seq AND a.number = d.starts) END
 		FROM deliveries d WHERE state IN (1, 2) AND state <> 3`)
 	if err != nil {
@@ -394,10 +394,10 @@ func (w *writer) loadItems(ctx context.Context) error {
 	defer rows.Close()
 	for rows.Next() {
 		it := &item{pos: -1}
-		var id, action string
+		var id, action, lane string
 		var state int64
 		var started sql.NullInt64
-		if err := rows.Scan(&it.seq, &it.eventSeq, &id, &action, &state, &it.due, &it.epoch, &it.starts, &it.uncertain, &started); err != nil {
+		if err := rows.Scan(&it.seq, &it.eventSeq, &id, &action, &state, &it.due, &it.epoch, &it.starts, &it.uncertain, &lane, &started); err != nil {
 			return err
 		}
 		it.id, it.queue, it.started = shortID(id), w.db.index.queue(action), started.Int64
@@ -406,7 +406,13 @@ func (w *writer) loadItems(ctx context.Context) error {
 			w.db.epoch++
 			it.epoch = w.db.epoch // the old lease is nobody's any more
 		}
+		if lane != "" {
+			w.db.index.join(it, lane)
+		}
 		w.db.index.put(it)
+	}
+	for _, l := range w.db.index.lanes {
+		w.db.index.elect(l)
 	}
 	return rows.Err()
 }

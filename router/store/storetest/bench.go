@@ -120,3 +120,40 @@ func Throughput(b *testing.B, s store.Full) {
 	wg.Wait()
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
 }
+
+// Lane measures how one delivery of a lane follows another while many wait: one
+// claim and one settle for each.
+func Lane(b *testing.B, s store.Full, waiting int) {
+	ctx := b.Context()
+	if _, err := s.Enter(ctx, store.Instance{ID: "bench"}); err != nil {
+		b.Fatal(err)
+	}
+	now := time.Now()
+	var txns []store.Txn
+	for i := range waiting + b.N {
+		t := store.Txn{Event: store.Event{
+			UID: uuid.Must(uuid.NewV7()).String(), Source: "s", CESource: "/c", ID: fmt.Sprint(i), Type: "t", Received: now, JSON: []byte("{}"),
+		}}
+		t.Deliveries = []store.Delivery{{
+			ID: uuid.Must(uuid.NewV7()).String(), EventUID: t.Event.UID, EventID: t.Event.ID, Source: "s", CESource: "/c",
+			Rule: "r", Action: "a", State: store.Ready, Lane: "l", Created: now, Budget: now,
+		}}
+		if txns = append(txns, t); len(txns) < 128 && i < waiting+b.N-1 {
+			continue
+		}
+		if _, err := s.Commit(ctx, txns...); err != nil {
+			b.Fatal(err)
+		}
+		txns = txns[:0]
+	}
+	b.ResetTimer()
+	for range b.N {
+		leases, _, err := s.Claim(ctx, store.OpID(uuid.NewString()), []store.Want{{Action: "a", N: 64}}, time.Hour)
+		if err != nil || len(leases) != 1 {
+			b.Fatalf("claimed %d deliveries of one lane, %v", len(leases), err)
+		}
+		if _, err := s.Settle(ctx, store.Outcome{ID: leases[0].Delivery.ID, Epoch: leases[0].Epoch, State: store.Done, Attempts: 1}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -57,6 +57,7 @@ func Run(t *testing.T, h Harness) {
 		{"keeper", keeperTests},
 		{"operator", operatorTests},
 		{"retain", retainTests},
+		{"lane", laneTests},
 		{"model", modelTests},
 	} {
 		t.Run(group.name, func(t *testing.T) {

@@ -2,12 +2,12 @@
 --
 -- ARGV[2..]  operation, the number of changes, for each: id, kind (1 retry,
 --            2 cancel, 3 expand, 4 bury), from, reason, error; 0 or 1 followed by
---            action and call of the call to put in place; the number of further
+--            action, lane and call of the call to put in place; the number of further
 --            deliveries and each as read_delivery takes it.
 -- Result     for each 1 done, 2 refused, 3 no such delivery. The same operation
 --            within a minute: the same result.
 --
--- After it: I1-I4. A retry raises the epoch, so that an attempt which a cancel
+-- After it: I1-I5. A retry raises the epoch, so that an attempt which a cancel
 -- overtook cannot settle it any more. While such an attempt may still run on
 -- some router the delivery is not due and keeps the epoch: settle.lua makes it
 -- due when the attempt ends, and else it is when the lease has run out.
@@ -20,7 +20,7 @@ local dseq = tonumber(call('HGET', K .. 'meta', 'dseq')) or 0
 
 local function read_change()
   local c = { id = arg(), kind = num(), from = num(), reason = arg(), error = arg(), also = {} }
-  if arg() == '1' then c.replace = { action = arg(), call = arg() } end
+  if arg() == '1' then c.replace = { action = arg(), lane = arg(), call = arg() } end
   for i = 1, num() do c.also[i] = read_delivery('') end
   return c
 end
@@ -44,7 +44,8 @@ kinds[1] = function(r, c)
   unindex(r)
   if r.state ~= CANCELLED or r.settled ~= 0 or r.due <= now then r.epoch, r.settled, r.due = new_epoch(), 1, now end
   r.state, r.reason, r.budget, r.budget_from, r.crashes, r.uncertain = READY, '', now, r.attempts, 0, false
-  if c.replace then r.action, r.call = c.replace.action, c.replace.call end
+  if c.replace then r.action, r.lane, r.call = c.replace.action, c.replace.lane, c.replace.call end
+  give_way(r.lane)
   index(r)
   save(r, true)
   also(r, c)
@@ -53,13 +54,15 @@ kinds[1] = function(r, c)
 end
 
 kinds[2] = function(r)
+  local ends = 0
   if r.state == LEASED then
     history(r, false, r.starts, r.started, now, 'cancelled', '', '')
-    r.settled = 0
+    r.settled, ends = 0, r.due
   elseif r.state ~= READY and r.state ~= HELD and r.state ~= DEAD then
     return 2
   end
   move(r, CANCELLED)
+  if ends > now then occupy(r, ends) end
   save(r)
   return 1
 end
@@ -95,10 +98,14 @@ for i = 1, num() do
   loaded[c.id] = r
   if r then
     for g = DEAD, CANCELLED do need_action(r.action, g) end
-    if c.replace then need_action(c.replace.action) end
+    need_lane(r.lane)
+    if c.replace then
+      need_action(c.replace.action)
+      need_lane(c.replace.lane)
+    end
     if #c.also > 0 then need('string', 'l:' .. r.event) end
   end
-  for _, d in ipairs(c.also) do need_action(d.action, group(d.state)) end
+  for _, d in ipairs(c.also) do need_new(d) end
 end
 
 local out = {}

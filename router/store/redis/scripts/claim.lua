@@ -8,7 +8,7 @@
 --            same operation within a minute: the same leases, as far as they are
 --            still held.
 --
--- After it: I1-I3. A lease that had run out has its attempt in the history as
+-- After it: I1-I3, I5. A lease that had run out has its attempt in the history as
 -- lost. A delivery whose event or record was deleted from outside is not
 -- leased: it is dead with an error that says so, or leaves the queue.
 local op, instance, start, ttl = arg(), arg(), arg(), num()
@@ -50,6 +50,7 @@ local function lease(r, due)
   if not epoch then epoch = math.max(now, (tonumber(call('HGET', K .. 'meta', 'epoch')) or 0) + 1) else epoch = epoch + 1 end
   r.epoch, r.started, r.due, r.settled, r.starts = epoch, now, now + ttl, 0, r.starts + 1
   move(r, LEASED)
+  occupy(r, 0)
   save(r)
   call('HSET', K .. 'leases', r.id, instance)
   leases[#leases + 1] = { r = r, event = event, lost = lost, due = due }
@@ -89,7 +90,7 @@ end
 local wait = 0
 for _, want in ipairs(wants) do
   local first = call('ZRANGE', K .. 'q:' .. want.action, 0, 0, 'WITHSCORES')
-  if first[2] then
+  if first[2] and tonumber(first[2]) < math.huge then
     local d = math.max(1, tonumber(first[2]) - now)
     if wait == 0 or d < wait then wait = d end
   end

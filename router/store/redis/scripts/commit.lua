@@ -10,7 +10,7 @@
 -- Result     for each Txn its status (1 new, 2 duplicate, 3 conflict, 4 stale,
 --            5 this very uid is stored) and the uid; or the error PMFULL, and nothing is written.
 --
--- After it: I1, I4; an identity has a mark only if its event was written; a
+-- After it: I1, I4, I5; an identity has a mark only if its event was written; a
 -- uid that is stored is not written again, nor are states without an event that
 -- have the new versions already, so a call may be repeated.
 need_shared()
@@ -106,11 +106,7 @@ local txns = {}
 for i = 1, num() do
   local t = read_txn()
   for _, s in ipairs(t.states) do need('string', 's:' .. s.key) end
-  for _, d in ipairs(t.deliveries) do
-    local g = group(d.state)
-    if g then need('zset', 'x:' .. g .. ':' .. d.action) end
-    if g == 'open' then need('zset', 'q:' .. d.action) end
-  end
+  for _, d in ipairs(t.deliveries) do need_new(d) end
   if t.revision ~= '' then need('hash', 'revrefs') end
   txns[i] = t
 end

@@ -9,11 +9,13 @@
 --   delivery  RECORD: version, state, settled, flags (1 uncertain, 2 suspect),
 --             epoch, due, started, updated, created, budget, seq, budget_from,
 --             attempts, starts, crashes, count, expanded, then with their
---             lengths action, event uid, reason, error, call and static. What is
---             before action is HEAD bytes long and is overwritten in place.
+--             lengths action, event uid, reason, error, call and static; the lane
+--             too if the version is 2. What is before action is HEAD bytes long
+--             and is overwritten in place.
 --   event     EVENT: version, duplicates, received, seq, then with their
 --             lengths the ids of its deliveries and the revision, then the rest.
 --   attempt   number, started, ended, outcome, error, output.
+--   busy      b:LANE: epoch of the lease, until, the delivery's id; see I5.
 --
 -- Invariants between scripts:
 --   I1  a delivery that is ready or leased is in q:ACTION and x:open:ACTION;
@@ -23,6 +25,13 @@
 --   I3  the epoch of a delivery never falls, and no two leases share one.
 --   I4  an event that exists is in evs; its deliveries are those it lists and
 --       those in l:UID. An unfinished or dead delivery has its event.
+--   I5  a delivery of a lane that is ready or leased is in n:LANE. At most one of
+--       them is in its q:ACTION at a time, the others are there at infinity: the
+--       leased one, which b:LANE names with until 0; else the first, at its due
+--       time. Where a delivery was cancelled while it was leased, b:LANE names it
+--       until its outcome comes or its lease would have run out, and the first
+--       is due then at the earliest. What a call changes of a lane, finish
+--       completes.
 local K, call = KEYS[1], redis.call
 local now = tonumber(ARGV[1])
 if now == 0 then
@@ -36,6 +45,7 @@ local FIXED = '<BBBBdddddddI4I4I4I4I4I4'
 local TAIL = 'I2c0I2c0I2c0I4c0I4c0I4c0'
 local RECORD = FIXED .. TAIL
 local EVENT = '<BI4ddI4c0I2c0'
+local BUSY = '<dd'
 local ATTEMPT = '<I4ddI2c0I4c0I4c0'
 -- What one of these takes in Redis beyond its own bytes: keys, index entries.
 local EVENT_COST, DELIVERY_COST, ATTEMPT_COST = 320, 480, 64
@@ -81,20 +91,13 @@ local function fence(instance, start)
   if string.match(has, '^%d+') ~= start then return redis.error_reply('PMFENCED a newer start is registered') end
 end
 
--- What is summed up over a call and written by finish.
+-- What is summed up over a call and written by finish, which every call that
+-- changes something ends with.
 local grown, moved, wake = 0, {}, false
 
 local function count(state, action, n)
   local f = state .. ':' .. action
   moved[f] = (moved[f] or 0) + n
-end
-
-local function finish()
-  for f, n in pairs(moved) do
-    if n ~= 0 and call('HINCRBY', K .. 'counts', f, n) <= 0 then call('HDEL', K .. 'counts', f) end
-  end
-  if grown ~= 0 then call('HINCRBY', K .. 'meta', 'bytes', grown) end
-  if wake then call('PUBLISH', K .. 'wake', '') end
 end
 
 -- new_epoch is larger than any before, also when Redis has lost its last second
@@ -107,13 +110,14 @@ end
 
 local function head(r)
   local flags = (r.uncertain and 1 or 0) + (r.suspect and 2 or 0)
-  return struct.pack(FIXED, 1, r.state, r.settled, flags, r.epoch, r.due, r.started, r.updated, r.created, r.budget, r.seq,
+  return struct.pack(FIXED, r.lane ~= '' and 2 or 1, r.state, r.settled, flags, r.epoch, r.due, r.started, r.updated, r.created, r.budget, r.seq,
     r.budget_from, r.attempts, r.starts, r.crashes, r.count, r.expanded)
 end
 
 local function whole(r)
+  local lane = r.lane ~= '' and struct.pack('<I2c0', #r.lane, r.lane) or ''
   return head(r) .. struct.pack('<' .. TAIL, #r.action, r.action, #r.event, r.event, #r.reason, r.reason,
-    #r.error, r.error, #r.call, r.call, #r.static, r.static)
+    #r.error, r.error, #r.call, r.call, #r.static, r.static) .. lane
 end
 
 -- text reads a string, nil if there is none or a value of another type.
@@ -126,10 +130,11 @@ end
 local function load(id)
   local s = text('d:' .. id)
   if not s or #s < HEAD then return nil end
-  local r, flags, version = { id = id, raw = s }, 0, 0
+  local r, flags, version, rest = { id = id, raw = s, lane = '' }, 0, 0, 0
   version, r.state, r.settled, flags, r.epoch, r.due, r.started, r.updated, r.created, r.budget, r.seq,
     r.budget_from, r.attempts, r.starts, r.crashes, r.count, r.expanded,
-    r.action, r.event, r.reason, r.error, r.call, r.static = struct.unpack(RECORD, s)
+    r.action, r.event, r.reason, r.error, r.call, r.static, rest = struct.unpack(RECORD, s)
+  if version == 2 then r.lane = struct.unpack('<I2c0', s, rest) end
   r.uncertain, r.suspect = flags % 2 == 1, flags >= 2
   return r
 end
@@ -154,29 +159,134 @@ local function group(state)
   if state ~= DONE then return state end
 end
 
+-- need_lane asks for what is kept of a lane.
+local function need_lane(lane)
+  if lane == '' then return end
+  need('zset', 'n:' .. lane)
+  need('string', 'b:' .. lane)
+end
+
+-- The lanes that a call touches; finish looks whose turn it is.
+local lanes = {}
+
+-- first_of gives the first delivery of a lane, nil if there is none. What is
+-- there and should not be leaves.
+local function first_of(lane)
+  while true do
+    local ids = redis.pcall('ZRANGE', K .. 'n:' .. lane, 0, 0)
+    if not ids[1] then return end
+    local r = load(ids[1])
+    if r and r.lane == lane and group(r.state) == 'open' then return r end
+    call('ZREM', K .. 'n:' .. lane, ids[1])
+  end
+end
+
+-- wait_in_lane has a delivery wait for others, or for finish to let it go.
+local function wait_in_lane(r)
+  redis.pcall('ZADD', K .. 'q:' .. r.action, 'inf', r.id)
+  lanes[r.lane] = true
+end
+
+-- give_way has the first of a lane wait again, if it does not run: one comes that
+-- may be before it.
+local function give_way(lane)
+  local r = lane ~= '' and first_of(lane)
+  if r and r.state == READY then wait_in_lane(r) end
+end
+
+-- busy_with gives the epoch, until when, and the id of what a lane is busy with,
+-- nil if it is not.
+local function busy_with(lane)
+  local s = text('b:' .. lane)
+  if not s or #s <= 16 then return end
+  local epoch, ends, rest = struct.unpack(BUSY, s)
+  return epoch, ends, string.sub(s, rest)
+end
+
+-- elect lets the first of a lane go, unless one runs.
+local function elect(lane)
+  local from = 0
+  local epoch, ends, id = busy_with(lane)
+  if epoch then
+    local r = ends == 0 and load(id)
+    if r and r.state == LEASED and r.epoch == epoch and r.lane == lane then return end
+    if ends == 0 then call('DEL', K .. 'b:' .. lane) end
+    from = ends
+  end
+  local r = first_of(lane)
+  if r and r.state == READY then
+    redis.pcall('ZADD', K .. 'q:' .. r.action, math.max(r.due, from), r.id)
+    wake = true
+  end
+end
+
+-- occupy notes that a lease of a lane runs; vacate, that its outcome has come,
+-- whatever its delivery is by now.
+local function occupy(r, ends)
+  if r.lane == '' then return end
+  local v = struct.pack(BUSY, r.epoch, ends) .. r.id
+  if ends == 0 then
+    call('SET', K .. 'b:' .. r.lane, v)
+  else
+    call('SET', K .. 'b:' .. r.lane, v, 'PX', math.max(0, math.ceil((ends - now) / 1000)) + 1000)
+  end
+end
+
+local function vacate(r, epoch)
+  if r.lane == '' then return end
+  local of, _, id = busy_with(r.lane)
+  if of == epoch and id == r.id then
+    call('DEL', K .. 'b:' .. r.lane)
+    lanes[r.lane] = true
+  end
+end
+
 local function index(r)
   local g = group(r.state)
   if g then call('ZADD', K .. 'x:' .. g .. ':' .. r.action, r.seq, r.id) end
-  if g == 'open' then call('ZADD', K .. 'q:' .. r.action, r.due, r.id) end
+  if g == 'open' then
+    if r.lane == '' then
+      call('ZADD', K .. 'q:' .. r.action, r.due, r.id)
+    else
+      redis.pcall('ZADD', K .. 'n:' .. r.lane, r.seq, r.id)
+      wait_in_lane(r)
+    end
+  end
   count(r.state, r.action, 1)
 end
 
 local function unindex(r)
   local g = group(r.state)
   if g then call('ZREM', K .. 'x:' .. g .. ':' .. r.action, r.id) end
-  if g == 'open' then call('ZREM', K .. 'q:' .. r.action, r.id) end
-  if r.state == LEASED then call('HDEL', K .. 'leases', r.id) end
+  if g == 'open' then
+    call('ZREM', K .. 'q:' .. r.action, r.id)
+    if r.lane ~= '' then
+      redis.pcall('ZREM', K .. 'n:' .. r.lane, r.id)
+      lanes[r.lane] = true
+    end
+  end
+  if r.state == LEASED then
+    call('HDEL', K .. 'leases', r.id)
+    vacate(r, r.epoch)
+  end
   count(r.state, r.action, -1)
 end
 
 -- move changes the state; r.due must be set before.
 local function move(r, to)
   if group(r.state) == 'open' and group(to) == 'open' then
-    if r.state == LEASED and to ~= LEASED then call('HDEL', K .. 'leases', r.id) end
+    if r.state == LEASED and to ~= LEASED then
+      call('HDEL', K .. 'leases', r.id)
+      vacate(r, r.epoch)
+    end
     count(r.state, r.action, -1)
     r.state = to
     count(to, r.action, 1)
-    call('ZADD', K .. 'q:' .. r.action, r.due, r.id)
+    if r.lane ~= '' and to == READY then
+      wait_in_lane(r)
+    else
+      call('ZADD', K .. 'q:' .. r.action, r.due, r.id)
+    end
   else
     unindex(r)
     r.state = to
@@ -209,13 +319,29 @@ local function read_delivery(event)
   local r = {
     id = arg(), state = num(), action = arg(), reason = arg(), error = arg(), created = num(), budget = num(),
     budget_from = num(), attempts = num(), starts = num(), crashes = num(), suspect = arg() == '1',
-    count = num(), expanded = num(), call = arg(), static = arg(),
+    count = num(), expanded = num(), call = arg(), static = arg(), lane = arg(), skip = arg() == '1',
   }
   r.event, r.settled, r.uncertain, r.epoch, r.started, r.due, r.updated = event, 1, false, 0, 0, now, now
   return r
 end
 
+-- need_new asks for what a new delivery goes into.
+local function need_new(r)
+  local g = group(r.state)
+  if g then need('zset', 'x:' .. g .. ':' .. r.action) end
+  if g == 'open' then
+    need('zset', 'q:' .. r.action)
+    need_lane(r.lane)
+    if r.skip then need('zset', 'x:' .. CANCELLED .. ':' .. r.action) end
+  end
+end
+
 local function insert(r, seq)
+  local before = r.skip and r.state == READY and r.lane ~= '' and first_of(r.lane)
+  if before then
+    r.state, r.reason = CANCELLED, 'overlap'
+    r.error = 'delivery ' .. before.id .. ' of the same rule, step and key was not finished'
+  end
   r.seq = seq
   local s = whole(r)
   grown = grown + #s + DELIVERY_COST
@@ -223,4 +349,14 @@ local function insert(r, seq)
   call('ZADD', K .. 'ds', seq, r.id)
   index(r)
   wake = wake or r.state == READY
+end
+
+-- finish sees to the lanes and the sums of a call.
+local function finish()
+  for lane in pairs(lanes) do elect(lane) end
+  for f, n in pairs(moved) do
+    if n ~= 0 and call('HINCRBY', K .. 'counts', f, n) <= 0 then call('HDEL', K .. 'counts', f) end
+  end
+  if grown ~= 0 then call('HINCRBY', K .. 'meta', 'bytes', grown) end
+  if wake then call('PUBLISH', K .. 'wake', '') end
 end

@@ -7,7 +7,7 @@
 -- Result     for each 1 stored (now or before), 2 the delivery was cancelled
 --            meanwhile, 3 the lease is not this one's any more
 --
--- After it: I1, I2; an outcome is in the history once, however often it came. A
+-- After it: I1, I2, I5; an outcome is in the history once, however often it came. A
 -- delivery that was cancelled and ordered to run again while this attempt went
 -- on is due.
 local instance, start = arg(), arg()
@@ -36,6 +36,7 @@ local loaded = {}
 
 local function settle(o)
   local r = loaded[o.id]
+  if r and r.state ~= LEASED then vacate(r, o.epoch) end
   if not r or r.epoch == 0 or r.epoch ~= o.epoch then return 3 end
   if r.state == LEASED then
     if o.attempt then finished(r, o.attempt, false) else r.starts = r.starts - 1 end
@@ -49,7 +50,7 @@ local function settle(o)
   end
   if r.state == READY and r.settled == 0 then
     r.epoch, r.settled, r.due = new_epoch(), 1, now
-    call('ZADD', K .. 'q:' .. r.action, r.due, r.id)
+    if r.lane == '' then call('ZADD', K .. 'q:' .. r.action, r.due, r.id) else lanes[r.lane] = true end
     save(r)
     wake = true
     return 3
@@ -76,7 +77,10 @@ for i = 1, num() do
   outcomes[i] = o
   local r = loaded[o.id] or load(o.id)
   loaded[o.id] = r
-  if r then need_action(r.action, group(o.state)) end
+  if r then
+    need_action(r.action, group(o.state))
+    need_lane(r.lane)
+  end
 end
 
 local out = {}
