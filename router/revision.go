@@ -23,6 +23,8 @@ type revision struct {
 	Files   []rules.File      `json:"files"`
 	Actions []string          `json:"actions"`
 	Plugins map[string]string `json:"plugins"`
+	// Overlaps are those of the configured actions.
+	Overlaps map[string]string `json:"overlaps,omitempty"`
 	// DryRun: the whole router ran dry.
 	DryRun bool `json:"dry_run,omitempty"`
 }
@@ -30,7 +32,9 @@ type revision struct {
 // NewRevision records a rule set with the names of the configured actions and
 // the versions of their plugins. The same content has the same id.
 func NewRevision(rs *rules.Ruleset, actions []string, plugins map[string]string, now time.Time) (store.Revision, error) {
-	text, err := json.Marshal(revision{Files: rs.Files(), Actions: actions, Plugins: plugins, DryRun: rs.DryRun()})
+	text, err := json.Marshal(revision{
+		Files: rs.Files(), Actions: actions, Plugins: plugins, Overlaps: rs.Overlaps(), DryRun: rs.DryRun(),
+	})
 	if err != nil {
 		return store.Revision{}, fmt.Errorf("encode the revision: %w", err)
 	}
@@ -57,7 +61,7 @@ func rulesOf(rev store.Revision) (*rules.Ruleset, error) {
 	if err := json.NewDecoder(io.LimitReader(r, maxRevision)).Decode(&content); err != nil {
 		return nil, fmt.Errorf("revision %s: %w", rev.ID, err)
 	}
-	rs, err := rules.LoadFiles(content.Files, rules.Options{})
+	rs, err := rules.LoadFiles(content.Files, rules.Options{Overlaps: content.Overlaps})
 	if err != nil {
 		return nil, fmt.Errorf("revision %s: %w", rev.ID, err)
 	}

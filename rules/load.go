@@ -124,7 +124,7 @@ func LoadFiles(files []File, opts Options) (*Ruleset, error) {
 	if len(errs) > 0 {
 		return nil, errs
 	}
-	rs := &Ruleset{rules: l.rules, files: files, warnings: warnings}
+	rs := &Ruleset{rules: l.rules, files: files, overlaps: opts.Overlaps, warnings: warnings}
 	for _, r := range rs.rules {
 		if !r.indexed {
 			rs.unindexed = append(rs.unindexed, r)
@@ -405,6 +405,8 @@ func (l *loader) step(r *Rule, item *strictyaml.Node) (step, bool) {
 	}
 	if n := m.Key("overlap"); n != nil {
 		st.overlap = overlap(r, n)
+	} else if !r.Ordered {
+		st.overlap = l.opts.Overlaps[st.action]
 	}
 	if with := m.Key("with"); with != nil {
 		n = with

@@ -30,6 +30,9 @@ type Options struct {
 	// Actions are the configured actions by name. A step of another action is
 	// an error. Nil: any name is taken.
 	Actions map[string]Action
+	// Overlaps are the overlap, queue or skip, of steps that say none themselves, by
+	// action.
+	Overlaps map[string]string
 	// Lint, when set, makes Load look for what is possible in a rule but hardly
 	// meant, and takes the warnings; see docs/rules.md. Load then takes
 	// two to three times as long.
@@ -64,6 +67,7 @@ type File struct {
 type Ruleset struct {
 	rules    []*Rule
 	files    []File
+	overlaps map[string]string
 	warnings []*Error
 	dryRun   bool
 	// index finds the rules that an event may concern; nil: each is tried.
@@ -108,6 +112,9 @@ type step struct {
 // Rules lists the rules in file order.
 func (rs *Ruleset) Rules() []*Rule { return rs.rules }
 
+// Overlaps are those of the Options that the rules were loaded with.
+func (rs *Ruleset) Overlaps() map[string]string { return rs.overlaps }
+
 // Files lists the files in the order they were loaded, with their exact text:
 // LoadFiles of it makes the same rules again.
 func (rs *Ruleset) Files() []File { return rs.files }
@@ -122,7 +129,9 @@ func (rs *Ruleset) Warnings() []*Error { return rs.warnings }
 // AsDryRun returns the same rules, each with dry_run: true, and so with windows
 // of its own.
 func (rs *Ruleset) AsDryRun() *Ruleset {
-	dry := &Ruleset{rules: make([]*Rule, len(rs.rules)), files: rs.files, warnings: rs.warnings, dryRun: true, index: rs.index}
+	dry := &Ruleset{
+		rules: make([]*Rule, len(rs.rules)), files: rs.files, overlaps: rs.overlaps, warnings: rs.warnings, dryRun: true, index: rs.index,
+	}
 	dry.states.New = rs.states.New
 	for i, r := range rs.rules {
 		copied := *r

@@ -80,6 +80,8 @@ func TestCircuitOfACrashLoop(t *testing.T) {
 	if isKind(err) != "unavailable" || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "exit status 4") {
 		t.Errorf("got %v, want %q", err, want)
 	}
+	// The log has it a little after the run was answered.
+	until(t, 10*time.Second, "two starts", func() bool { return strings.Count(b.log.String(), "plugin did not start") >= 2 })
 	if n := strings.Count(b.log.String(), "plugin did not start"); n != 2 {
 		t.Errorf("%d starts, want 2", n)
 	}

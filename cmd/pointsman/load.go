@@ -109,7 +109,7 @@ func load(ctx context.Context, cfg *config.Config, h *host.Host, ask bool, lint 
 	}
 	fsys, patterns := cfg.RulesFS()
 	var err error
-	if l.rules, err = rules.Load(fsys, rules.Options{Actions: byName, Lint: lint}, patterns...); err != nil {
+	if l.rules, err = rules.Load(fsys, rules.Options{Actions: byName, Overlaps: overlaps(cfg), Lint: lint}, patterns...); err != nil {
 		problems = append(problems, err)
 	}
 	return l, errors.Join(problems...)
@@ -150,6 +150,20 @@ func (l *loaded) warnings() []*strictyaml.Error {
 	out := append([]*strictyaml.Error(nil), l.cfg.Warnings...)
 	if l.rules != nil {
 		out = append(out, l.rules.Warnings()...)
+	}
+	return out
+}
+
+// overlaps are those of the actions that say more than allow.
+func overlaps(cfg *config.Config) map[string]string {
+	out := make(map[string]string)
+	for _, a := range cfg.Actions {
+		if a.Overlap != "allow" {
+			out[a.Name] = a.Overlap
+		}
+	}
+	if len(out) == 0 {
+		return nil
 	}
 	return out
 }

@@ -25,7 +25,7 @@ func (r *reader) actions(n *strictyaml.Node) []Action {
 
 func (r *reader) action(item *strictyaml.Node, names map[string]int) Action {
 	m := item.Map("name", "plugin", "sha256", "mtls", "settings", "concurrency", "timeout", "retry",
-		"on_uncertain", "dry_run", "limits", "user")
+		"on_uncertain", "dry_run", "overlap", "limits", "user")
 	at := pos(item)
 	a := Action{
 		MTLS: true, Concurrency: 4, Timeout: 30 * time.Second, Pos: at, PluginPos: at, SettingsPos: at,
@@ -44,6 +44,8 @@ func (r *reader) action(item *strictyaml.Node, names map[string]int) Action {
 	r.oneOf(m.Key("on_uncertain"), &word, "retry", "hold")
 	a.HoldUncertain = word == "hold"
 	a.DryRun, _ = m.Key("dry_run").Bool()
+	a.Overlap = "allow"
+	r.oneOf(m.Key("overlap"), &a.Overlap, "allow", "queue", "skip")
 	r.pluginLimits(m.Key("limits"), &a.Limits)
 	r.user(m.Key("user"), &a.User)
 	return a

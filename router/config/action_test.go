@@ -35,7 +35,7 @@ func TestPluginLimits(t *testing.T) {
 func TestPluginLimitProblems(t *testing.T) {
 	t.Parallel()
 	for value, want := range map[string]string{
-		"limits: {memory: 1MiB}":    `:4:22: 1048576 bytes are out of range (16777216 to 1125899906842624)`,
+		"limits: {memory: 1MiB}":    `:4:22: 1MiB is out of range (16MiB to 1024TiB)`,
 		"limits: {memory: 512}":     `:4:22: a size needs a unit`,
 		"limits: {files: 3}":        `:4:21: 3 is out of range (16 to 1048576)`,
 		"limits: {processes: many}": `:4:25: want an integer`,

@@ -217,6 +217,8 @@ type Action struct {
 	HoldUncertain bool
 	// DryRun asks the plugin to change nothing.
 	DryRun bool
+	// Overlap is that of steps which say none themselves: allow, queue or skip.
+	Overlap string
 	// Limits of the plugin's process and what it starts.
 	Limits PluginLimits
 	// User is the name of the user it runs as; empty: the router's own.

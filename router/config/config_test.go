@@ -121,12 +121,13 @@ actions:
 			Name: "bounce", Plugin: "exec", Bundled: true, MTLS: true, Concurrency: 2, Timeout: time.Minute,
 			Settings:      config.NewSecret(`{"command":["./bounce.sh",5,1.5,true],"env":{"KEY":"` + longSecret + `"}}`),
 			Retry:         config.Retry{Attempts: 3, MaxAge: time.Hour, Min: 2 * time.Second, Max: 30 * time.Second},
-			HoldUncertain: true, DryRun: true,
+			HoldUncertain: true, DryRun: true, Overlap: "allow",
 		},
 		{
 			Name: "own", Plugin: filepath.Join(c.Dir, "plugins/own"), SHA256: strings.Repeat("ab", 32), Concurrency: 4,
 			Timeout: 30 * time.Second, Settings: config.NewSecret("{}"),
-			Retry: config.Retry{Attempts: 200, MaxAge: 24 * time.Hour, Min: time.Second, Max: 15 * time.Minute},
+			Retry:   config.Retry{Attempts: 200, MaxAge: 24 * time.Hour, Min: time.Second, Max: 15 * time.Minute},
+			Overlap: "allow",
 		},
 	}
 	if diff := cmp.Diff(want, c.Actions, reveal, cmpopts.IgnoreTypes(config.Pos{})); diff != "" {

@@ -157,6 +157,10 @@ func actionSchema(settings map[string]json.RawMessage) (schema.Schema, error) {
 			Doc: "An attempt whose outcome a crash swallowed is run again, or held for a person.",
 		},
 		schema.Field{Name: "dry_run", Default: false, Value: schema.Boolean(), Doc: "Asks the plugin to change nothing."},
+		schema.Field{
+			Name: "overlap", Default: "allow", Value: schema.Word("allow", "queue", "skip"),
+			Doc: "What becomes of a call while an earlier one of the same rule, step and key is not finished; a step may say otherwise.",
+		},
 		schema.Field{Name: "limits", Value: pluginLimitsSchema(), Doc: "What the plugin may use, with all it starts; none by default."},
 		schema.Field{
 			Name: "user", Value: schema.Text(""),
