@@ -359,7 +359,7 @@ r.yaml:14:11: rule "second": want text, got a list
 		{"another top", "rule: []\n", `r.yaml:1:1: unknown key "rule" (did you mean "rules"?)
     rule: []
     ^`},
-		{"not a rule", "rules: [5]\n", `r.yaml:1:9: want a mapping, got an integer (its keys: name, when, key, once, dry_run, do)
+		{"not a rule", "rules: [5]\n", `r.yaml:1:9: want a mapping, got an integer (its keys: name, when, key, once, dry_run, ordered, do)
     rules: [5]
             ^`},
 	} {

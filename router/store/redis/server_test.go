@@ -58,11 +58,17 @@ func (s *server) start() {
 	s.tb.Helper()
 	s.launch()
 	c := s.client()
-	deadline := time.Now().Add(10 * time.Second)
-	for c.Ping(context.Background()).Err() != nil {
+	taken := 0
+	for deadline := time.Now().Add(20 * time.Second); c.Ping(context.Background()).Err() != nil; {
+		log, _ := os.ReadFile(filepath.Join(s.dir, "log"))
 		if time.Now().After(deadline) {
-			log, _ := os.ReadFile(filepath.Join(s.dir, "log"))
 			s.tb.Fatalf("redis-server does not answer:\n%s", log)
+		}
+		// Between stop and start somebody else's connection may have got the port.
+		if n := strings.Count(string(log), "Failed listening on port"); n > taken {
+			taken = n
+			_ = s.cmd.Wait()
+			s.launch()
 		}
 		<-time.After(10 * time.Millisecond)
 	}
