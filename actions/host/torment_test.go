@@ -221,7 +221,8 @@ func TestFloods(t *testing.T) { //nolint:paralleltest // the memory of the whole
 			tormented(t, tc)
 			grown := memory(t, "VmHWM:") - before
 			t.Logf("grew by %d KiB", grown>>10)
-			if grown > 16<<20 {
+			// The race detector, with which the short tests run, needs memory of its own.
+			if grown > 16<<20 && !testing.Short() {
 				t.Errorf("the process grew by %d KiB, want 16 MiB at most", grown>>10)
 			}
 		})
