@@ -64,8 +64,7 @@ func (r *Router) Accept(ctx context.Context, from Origin, evs []*rules.Event) ([
 
 // accept commits what is pending and waits for it.
 func (r *Router) accept(ctx context.Context, batch []pending) ([]Result, error) {
-	done := make(chan struct{})
-	left := &countdown{n: len(batch), done: done}
+	left := newCountdown(len(batch))
 	for i := range batch {
 		p := &batch[i]
 		p.left = left
@@ -83,7 +82,7 @@ func (r *Router) accept(ctx context.Context, batch []pending) ([]Result, error) 
 		}
 	}
 	select {
-	case <-done:
+	case <-left.done:
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}

@@ -101,7 +101,7 @@ func moodyBench(t *testing.T, s Setup) (*bench, *moody) {
 // batch makes pendings as Accept does, for one commit.
 func (b *bench) batch(evs ...*rules.Event) []*pending {
 	var out []*pending
-	left := &countdown{n: len(evs), done: make(chan struct{})}
+	left := newCountdown(len(evs))
 	for _, ev := range evs {
 		p := &pending{from: fromEvents, ev: ev, setup: b.r.setup.Load(), left: left}
 		p.matches = p.setup.Rules.Match(ev)

@@ -2,11 +2,13 @@ package router
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -65,15 +67,18 @@ func (p *pending) finish(res store.Result, err error) {
 
 // countdown closes done after n calls of one.
 type countdown struct {
-	mu   sync.Mutex
-	n    int
+	n    atomic.Int64
 	done chan struct{}
 }
 
+func newCountdown(n int) *countdown {
+	c := &countdown{done: make(chan struct{})}
+	c.n.Store(int64(n))
+	return c
+}
+
 func (c *countdown) one() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.n--; c.n == 0 {
+	if c.n.Add(-1) == 0 {
 		close(c.done)
 	}
 }
@@ -356,7 +361,20 @@ func newVersion() uint64 {
 	}
 }
 
-// newUID returns a UUIDv7; they grow within the process.
+// newUID returns a UUIDv7; they grow within the process. Nothing relies on their
+// being hard to guess, so the random bits need no system call.
 func newUID() string {
-	return uuid.Must(uuid.NewV7()).String()
+	return uuid.Must(uuid.NewV7FromReader(random{})).String()
+}
+
+// random reads from math/rand/v2, whose source each process seeds anew.
+type random struct{}
+
+func (random) Read(b []byte) (int, error) {
+	for i := 0; i < len(b); i += 8 {
+		var w [8]byte
+		binary.LittleEndian.PutUint64(w[:], rand.Uint64())
+		copy(b[i:], w[:])
+	}
+	return len(b), nil
 }

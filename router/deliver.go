@@ -3,6 +3,7 @@ package router
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -19,9 +20,10 @@ var (
 	errCancelled = errors.New("cancelled by hand")
 )
 
-// deliver runs one lease and settles how it ended. g keeps suspects of a crash
-// alone in their plugin, and what began under a concurrency of one.
-func (r *Router) deliver(a *attempt, g *gate) {
+// deliver runs one lease and has settled how it ended, after which end is called.
+// The gate keeps suspects of a crash alone in their plugin, and what began under a
+// concurrency of one.
+func (r *Router) deliver(a *attempt) {
 	d := &a.lease.Delivery
 	if a.prev != nil { // an order or a lost lease overtook it
 		<-a.prev
@@ -35,22 +37,27 @@ func (r *Router) deliver(a *attempt, g *gate) {
 		return
 	}
 	alone := d.Suspect || a.action.Concurrency == 1
-	var e ended
-	if g.enter(a.ctx, alone) {
-		defer g.leave()
-	}
-	if r.ranOut(a) {
-		a.cancel(errLeaseLost)
-	}
-	if e.cause = context.Cause(a.ctx); e.cause == nil {
-		e = r.run(a)
-	}
+	e := r.runAtGate(a, alone)
 	e.alone = alone
 	if unavailable(e.err) && e.cause == nil {
 		r.rest(d.Action)
 	}
 	out := decide(d, &a.action, a.lease, e, r.cfg.Rand)
 	r.settle(a, out)
+}
+
+// runAtGate waits for the attempt's turn and runs it, if there is still reason to.
+func (r *Router) runAtGate(a *attempt, alone bool) ended {
+	if a.share.enter(a.ctx, alone) {
+		defer a.share.leave()
+	}
+	if r.ranOut(a) {
+		a.cancel(errLeaseLost)
+	}
+	if cause := context.Cause(a.ctx); cause != nil {
+		return ended{cause: cause}
+	}
+	return r.run(a)
 }
 
 // ranOut: this process stood still, or heard too late of its lease. The clock
@@ -97,10 +104,10 @@ func before(a *attempt, now time.Time, paused bool) (store.Outcome, bool) {
 func (r *Router) run(a *attempt) ended {
 	d := &a.lease.Delivery
 	e := ended{started: r.cfg.Now()}
-	ctx, cancel := context.WithTimeoutCause(a.ctx, a.action.Timeout, errTimeout)
-	defer cancel()
+	timeout := time.AfterFunc(a.action.Timeout, func() { a.cancel(errTimeout) })
+	defer timeout.Stop()
 	begun := time.Now()
-	e.resp, e.err = r.cfg.Runner.Run(ctx, d.Action, &actionv1.RunRequest{
+	e.resp, e.err = r.cfg.Runner.Run(a.ctx, d.Action, &actionv1.RunRequest{
 		DeliveryId: d.ID,
 		Attempt:    uint32(a.lease.Number),
 		Epoch:      a.lease.Epoch,
@@ -112,16 +119,23 @@ func (r *Router) run(a *attempt) ended {
 		Key:        d.Key,
 		Timeout:    durationpb.New(a.action.Timeout),
 	})
-	e.cause = context.Cause(ctx)
+	e.cause = context.Cause(a.ctx)
 	e.ended = r.cfg.Now()
-	r.metrics.AttemptSeconds.WithLabelValues(d.Action).Observe(time.Since(begun).Seconds())
+	a.share.seconds.Observe(time.Since(begun).Seconds())
 	return e
 }
 
-// settle stores the outcome; it returns when it is stored or the lease turned
-// out to be another's.
+// settle has the outcome stored, and ends the attempt when it is stored or the
+// lease turned out to be another's.
 func (r *Router) settle(a *attempt, out store.Outcome) {
-	res := r.settles.settle(out)
+	r.settles.settle(out, func(res store.Settled) {
+		r.settled(a, &out, res)
+		r.end(a)
+	})
+}
+
+// settled tells what became of an outcome.
+func (r *Router) settled(a *attempt, out *store.Outcome, res store.Settled) {
 	d := &a.lease.Delivery
 	word := "none"
 	if out.Attempt != nil {
@@ -141,9 +155,13 @@ func (r *Router) settle(a *attempt, out store.Outcome) {
 	case out.State == store.Ready:
 		r.log.Info("delivery will be tried again", "delivery_id", d.ID, "event_id", d.EventID, "rule", d.Rule,
 			"action", d.Action, "attempt", a.lease.Number, "outcome", word, "in", out.Delay, "error", out.Error)
-	case out.State == store.Done:
+	case out.State == store.Done && r.log.Enabled(context.Background(), slog.LevelDebug):
 		r.log.Debug("delivery done", "delivery_id", d.ID, "event_id", d.EventID, "rule", d.Rule, "action", d.Action,
 			"attempt", a.lease.Number)
 	}
-	r.metrics.Settled.WithLabelValues(d.Action, word).Inc()
+	if word == outcomeDone {
+		a.share.done.Inc()
+	} else {
+		r.metrics.Settled.WithLabelValues(d.Action, word).Inc()
+	}
 }

@@ -225,7 +225,7 @@ func TestCrashOfTheRouter(t *testing.T) {
 				if _, err := b.db.Enter(t.Context(), store.Instance{ID: "one"}); err != nil {
 					t.Fatal(err)
 				}
-				p := &pending{from: fromEvents, ev: event(t, "e1", "sw1"), setup: b.r.setup.Load(), left: &countdown{n: 1, done: make(chan struct{})}}
+				p := &pending{from: fromEvents, ev: event(t, "e1", "sw1"), setup: b.r.setup.Load(), left: newCountdown(1)}
 				p.matches = p.setup.Rules.Match(p.ev)
 				b.r.commits.commit(t.Context(), []*pending{p})
 				leases, _, err := b.db.Claim(t.Context(), "op", []store.Want{{Action: "bounce", N: 1, Durable: true}}, time.Minute)

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"time"
 
-	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/pointsman/pointsman/router/store"
 )
@@ -48,7 +48,7 @@ func (r *Router) claim(ctx context.Context) (time.Duration, error) {
 	if len(wants) == 0 {
 		return maxIdle, nil
 	}
-	op := store.OpID(uuid.NewString())
+	op := store.OpID(newUID())
 	pause := 50 * time.Millisecond
 	// Leases whose answer was lost run from the first time they were asked for.
 	begun := time.Now()
@@ -85,6 +85,7 @@ func (r *Router) claim(ctx context.Context) (time.Duration, error) {
 type attempt struct {
 	lease  *store.Lease
 	action Action
+	share  *share
 	// ctx ends with a cause: errTimeout, errStopping, errLeaseLost or
 	// errCancelled.
 	ctx    context.Context
@@ -117,16 +118,25 @@ func (r *Router) start(l *store.Lease, setup *Setup, begun time.Time) {
 		old.cancel(errLeaseLost)
 	}
 	r.running[l.Delivery.ID] = a
-	g := r.gates[l.Delivery.Action]
-	if g == nil {
-		g = new(gate)
-		r.gates[l.Delivery.Action] = g
+	a.share = r.shares[l.Delivery.Action]
+	if a.share == nil {
+		a.share = newShare(r.metrics, l.Delivery.Action)
+		r.shares[l.Delivery.Action] = a.share
 	}
-	r.wg.Go(func() {
-		r.deliver(a, g)
-		r.end(a)
-	})
+	r.wg.Add(1) // until end
 	r.mu.Unlock()
+	go r.deliver(a)
+}
+
+// share is what the attempts of one action have in common.
+type share struct {
+	gate
+	seconds prometheus.Observer
+	done    prometheus.Counter
+}
+
+func newShare(m *Metrics, action string) *share {
+	return &share{seconds: m.AttemptSeconds.WithLabelValues(action), done: m.Settled.WithLabelValues(action, outcomeDone)}
 }
 
 // end frees the slot; the outcome is stored by now, or never will be.
@@ -139,6 +149,7 @@ func (r *Router) end(a *attempt) {
 	}
 	r.mu.Unlock()
 	r.vacate(a.lease.Delivery.Action)
+	r.wg.Done()
 }
 
 // cancelAll asks every running attempt to stop.

@@ -24,8 +24,14 @@ type waiter struct {
 // enter waits for its turn; false when ctx ended first. Who is let in calls
 // leave.
 func (g *gate) enter(ctx context.Context, alone bool) bool {
-	w := &waiter{alone: alone, in: make(chan struct{})}
 	g.mu.Lock()
+	if len(g.waiting) == 0 && (g.inside == 0 || !g.alone && !alone) {
+		g.inside++
+		g.alone = alone
+		g.mu.Unlock()
+		return true
+	}
+	w := &waiter{alone: alone, in: make(chan struct{})}
 	g.waiting = append(g.waiting, w)
 	g.admit()
 	g.mu.Unlock()

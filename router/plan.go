@@ -1,8 +1,10 @@
 package router
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"time"
 
@@ -184,6 +186,9 @@ func (r *Router) record(p *pending, t *store.Txn) {
 		if v.Verdict == VerdictError {
 			r.metrics.RuleErrors.WithLabelValues(v.Rule).Inc()
 		}
+	}
+	if !r.log.Enabled(context.Background(), slog.LevelDebug) {
+		return
 	}
 	r.log.Debug("event accepted", "event_id", t.Event.ID, "source", p.from.Source,
 		"verdicts", len(t.Event.Verdicts), "deliveries", len(t.Deliveries))

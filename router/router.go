@@ -137,8 +137,8 @@ type Router struct {
 	mu      sync.Mutex
 	running map[string]*attempt // by delivery id
 	slots   slots
-	gates   map[string]*gate // by action
-	wg      sync.WaitGroup   // one per running attempt
+	shares  map[string]*share // by action
+	wg      sync.WaitGroup    // one per running attempt
 }
 
 // New makes a router; Run starts it.
@@ -156,7 +156,7 @@ func New(cfg Config) (*Router, error) {
 		kick:    make(chan struct{}, 1),
 		running: make(map[string]*attempt),
 		slots:   newSlots(),
-		gates:   make(map[string]*gate),
+		shares:  make(map[string]*share),
 	}
 	r.setup.Store(&cfg.Setup)
 	r.commits = newCommitter(r)

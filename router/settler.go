@@ -13,7 +13,7 @@ import (
 // store that is away for a while. Meanwhile the slots stay taken.
 type settler struct {
 	r  *Router
-	in chan *settling
+	in chan settling
 	// gaveUp ends the repeating at shutdown, some time after close; abandon ends
 	// it.
 	gaveUp  context.Context
@@ -26,24 +26,21 @@ const badTries = 5
 
 type settling struct {
 	out  store.Outcome
-	res  store.Settled
-	done chan struct{}
+	then func(store.Settled)
 }
 
 func newSettler(r *Router) *settler {
-	s := &settler{r: r, in: make(chan *settling, maxBatch)}
+	s := &settler{r: r, in: make(chan settling, maxBatch)}
 	s.gaveUp, s.abandon = context.WithCancel(context.Background())
 	return s
 }
 
-// settle returns when the outcome is stored or refused for good. SettledLost
-// also stands for a store that did not come back before the router ended; the
-// lease then runs out by itself.
-func (s *settler) settle(out store.Outcome) store.Settled {
-	st := &settling{out: out, done: make(chan struct{})}
-	s.in <- st
-	<-st.done
-	return st.res
+// settle has then called when the outcome is stored or refused for good, by the
+// goroutine that stores: it must be quick. SettledLost also stands for a store
+// that did not come back before the router ended; the lease then runs out by
+// itself.
+func (s *settler) settle(out store.Outcome, then func(store.Settled)) {
+	s.in <- settling{out, then}
 }
 
 // close ends run; nothing is settled afterwards.
@@ -51,7 +48,7 @@ func (s *settler) close() { close(s.in) }
 
 func (s *settler) run() {
 	defer s.abandon()
-	batch := make([]*settling, 0, maxBatch)
+	batch := make([]settling, 0, maxBatch)
 	for first := range s.in {
 		batch = append(batch[:0], first)
 	more:
@@ -71,7 +68,7 @@ func (s *settler) run() {
 }
 
 // store returns when every outcome of the batch is stored or given up.
-func (s *settler) store(batch []*settling) {
+func (s *settler) store(batch []settling) {
 	outs := make([]store.Outcome, len(batch))
 	for i, st := range batch {
 		outs[i] = st.out
@@ -84,8 +81,7 @@ func (s *settler) store(batch []*settling) {
 		if err == nil {
 			s.r.health.clear(reasonWrite)
 			for i, st := range batch {
-				st.res = res[i]
-				close(st.done)
+				st.then(res[i])
 			}
 			return
 		}
@@ -101,8 +97,7 @@ func (s *settler) store(batch []*settling) {
 			s.r.log.Error("outcomes are not stored; their deliveries will be run again or held",
 				"outcomes", len(batch), "error", err)
 			for _, st := range batch {
-				st.res = store.SettledLost
-				close(st.done)
+				st.then(store.SettledLost)
 			}
 			return
 		}

@@ -152,8 +152,7 @@ func feedOf(r *Router, name string) AcceptFunc {
 	return func(ctx context.Context, ev *rules.Event, st *store.StateWrite) (Result, error) {
 		w := *st
 		w.Key, w.Version = "/source/"+name+"/"+st.Key, newVersion()
-		done := make(chan struct{})
-		p := &pending{from: Origin{Source: name}, ev: ev, setup: r.setup.Load(), state: &w, left: &countdown{n: 1, done: done}}
+		p := &pending{from: Origin{Source: name}, ev: ev, setup: r.setup.Load(), state: &w, left: newCountdown(1)}
 		r.commits.commit(ctx, []*pending{p})
 		return Result{}, p.err
 	}
