@@ -156,7 +156,7 @@ func (t *tx) apply() {
 		t.writer.marks[k] = m
 	}
 	t.writer.nextEvent, t.writer.nextDelivery = t.nextEvent, t.nextDelivery
-	t.writer.waiting = append(t.writer.waiting, t.started...)
+	t.waiting = append(t.waiting, t.started...)
 	db := t.db
 	db.mu.Lock()
 	for _, wk := range t.work {
