@@ -42,7 +42,7 @@ func (a *app) serveCmd() *cobra.Command {
 			"more, running actions get shutdown_grace, what they do not finish is run after the next start.\n" +
 			"With --dry-run everything happens but the calls: they are recorded as dry runs, and deliveries that\n" +
 			"wait in the store wait on.\n" +
-			"Exits 3 when the configuration is not valid or the store may not be used.",
+			"Exits 3 when the configuration is not valid, the store may not be used, or it is unknown what reached the disk.",
 		Example: "  pointsman serve\n  pointsman serve -c /etc/pointsman/pointsman.yaml --dry-run",
 		Args:    cobra.NoArgs,
 		RunE: does(func(cmd *cobra.Command, _ []string) error {

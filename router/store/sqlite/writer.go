@@ -241,11 +241,18 @@ func (w *writer) transact(ops []*op) (err error) {
 	return nil
 }
 
-// breakOff ends all writing.
+// breakOff ends all writing. After a write or sync that failed only a restart
+// tells what is on disk; a damaged file is as damaged after it, and each start
+// would run again what this one could not settle.
 func (w *writer) breakOff(err error) {
-	if w.broken == nil {
-		w.broken = fmt.Errorf("write store %s: %w: an earlier write failed and it is unknown what reached the disk; check the disk and restart: %w",
+	switch {
+	case w.broken != nil:
+	case isCode(err, lib.SQLITE_CORRUPT, lib.SQLITE_NOTADB):
+		w.broken = fmt.Errorf("write store %s: %w: the file is damaged and nothing is written any more; restore a copy: %w",
 			w.db.path, store.ErrUnavailable, err)
+	default:
+		w.broken = fmt.Errorf("write store %s: %w: a write failed and %w; check the disk and restart: %w",
+			w.db.path, store.ErrUnavailable, store.ErrBroken, err)
 	}
 }
 
