@@ -99,6 +99,9 @@ func (db *DB) start() error {
 	if err != nil {
 		return err
 	}
+	if err := checkLog(db.path); err != nil {
+		return err
+	}
 	ctx := context.Background()
 	fail := func(err error) error { return fmt.Errorf("open store %s: %w", db.path, err) }
 	open := func(n int, readOnly bool, pragmas ...string) (*sql.DB, error) {
@@ -119,14 +122,17 @@ func (db *DB) start() error {
 	if err != nil {
 		return fail(err)
 	}
-	if fresh {
-		if err := create(ctx, conn); err != nil {
-			return fail(err)
-		}
-	}
 	var version int64
 	if err := conn.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
 		return fail(err)
+	}
+	// Reading rolls back what a journal tells to: a creation that was cut off after
+	// the header was written is undone by now.
+	if fresh || version == 0 {
+		if err := create(ctx, conn); err != nil {
+			return fail(err)
+		}
+		version = schemaVersion
 	}
 	if err := checkVersion(db.path, version); err != nil {
 		return err
