@@ -113,8 +113,9 @@ func (r *Router) run(a *attempt) ended {
 		Timeout:    durationpb.New(a.action.Timeout),
 	})
 	e.cause = context.Cause(ctx)
-	e.ended = r.cfg.Now()
-	r.metrics.AttemptSeconds.WithLabelValues(d.Action).Observe(time.Since(begun).Seconds())
+	took := time.Since(begun)
+	e.ended = e.started.Add(took) // not by the clock, which may have been set
+	r.metrics.AttemptSeconds.WithLabelValues(d.Action).Observe(took.Seconds())
 	return e
 }
 

@@ -188,6 +188,56 @@ func redisAway(ctx context.Context, r *round) (time.Time, error) {
 	return since, r.redis.start()
 }
 
+// longAway is how long redisLong leaves Redis away.
+const longAway = 10 * time.Minute
+
+// redisLong leaves Redis away for long and notes what the router needs meanwhile,
+// with senders that try again and again.
+func redisLong(ctx context.Context, r *round) (time.Time, error) {
+	pid := r.routes[0].process().pid()
+	r.redis.run.kill()
+	before, err := usage(pid)
+	if err != nil {
+		return time.Time{}, err
+	}
+	refused, _ := r.load.counts()
+	sleep(ctx, longAway)
+	after, err := usage(pid)
+	if err != nil {
+		return time.Time{}, err
+	}
+	now, _ := r.load.counts()
+	r.note("%s without Redis: %.2f %% of a processor, resident memory %d MiB before and %d MiB after, %d requests refused",
+		longAway, 100*(after.cpu-before.cpu).Seconds()/longAway.Seconds(), before.resident>>20, after.resident>>20, now-refused)
+	since := time.Now()
+	return since, r.redis.start()
+}
+
+// used is what a process needs.
+type used struct {
+	cpu      time.Duration
+	resident int64
+}
+
+// usage reads proc_pid_stat(5); a clock tick is 10 ms on Linux.
+func usage(pid int) (used, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return used{}, err
+	}
+	f := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
+	if len(f) < 22 {
+		return used{}, fmt.Errorf("/proc/%d/stat: %q", pid, b)
+	}
+	var n [3]int64
+	for i, at := range [...]int{11, 12, 21} {
+		if n[i], err = strconv.ParseInt(f[at], 10, 64); err != nil {
+			return used{}, err
+		}
+	}
+	return used{cpu: time.Duration(n[0]+n[1]) * 10 * time.Millisecond, resident: n[2] * int64(os.Getpagesize())}, nil
+}
+
 // stopRedis has connections stand open and nobody answer.
 func stopRedis(ctx context.Context, r *round) (time.Time, error) {
 	r.redis.run.signal(syscall.SIGSTOP)

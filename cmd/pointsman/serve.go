@@ -126,7 +126,7 @@ func (s *server) run(ctx context.Context) error {
 	if err != nil {
 		return &exitError{exitCannotRun, err}
 	}
-	if s.store, err = openStore(cfg); err != nil {
+	if s.store, err = openStore(cfg, s.app.now); err != nil {
 		return &exitError{exitCannotRun, err}
 	}
 	defer s.store.Close()
@@ -140,7 +140,7 @@ func (s *server) run(ctx context.Context) error {
 	s.probes = make(chan struct{}, probe.MaxConcurrent)
 	s.register(reg)
 	s.router, err = router.New(router.Config{
-		Store: s.store, Runner: s.host, Setup: setup, Instance: s.data.instance, Log: s.log, Metrics: s.metrics,
+		Store: s.store, Runner: s.host, Setup: setup, Instance: s.data.instance, Log: s.log, Now: s.app.now, Metrics: s.metrics,
 		FanOut: cfg.Limits.DeliveriesPerEvent, Grace: cfg.ShutdownGrace, Durability: cfg.Durability,
 		Retention: store.Policy{
 			Events: cfg.Retention.Events, Deliveries: cfg.Retention.Deliveries, Size: cfg.Retention.Size,

@@ -37,6 +37,10 @@ type Config struct {
 	Path string
 	// Now is the store's clock. Default time.Now.
 	Now func() time.Time
+	// Steady is a clock that goes on as Now does, and that nobody sets: leases and
+	// pauses last as long by it when Now is set. Default: for time.Now that of the
+	// process, else Now itself.
+	Steady func() time.Duration
 }
 
 // DB is an open store. All methods are safe for concurrent use. An operation is
@@ -60,6 +64,7 @@ type DB struct {
 
 	mu    sync.Mutex
 	index *index
+	clock clock
 	// epoch is the last one given: the boot number, then a counter.
 	epoch   int64
 	entered bool
@@ -83,6 +88,7 @@ func Open(cfg Config) (*DB, error) {
 	if db.now == nil {
 		db.now = time.Now
 	}
+	db.clock = newClock(&cfg)
 	if db.lock, err = lock(path); err != nil {
 		return nil, err
 	}

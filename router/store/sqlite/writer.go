@@ -392,9 +392,12 @@ func (w *writer) loadMarks(ctx context.Context) error {
 // and will be found lost.
 func (w *writer) loadItems(ctx context.Context) error {
 	now := w.db.now().UnixNano()
-	rows, err := w.conn.QueryContext(ctx, `SELECT seq, event_seq, id, action, state, due, epoch, starts, uncertain, lane,
+	// A row that was written in what is the future now is of a clock that was set
+	// back: it waits as long as it was to wait then.
+	rows, err := w.conn.QueryContext(ctx, `SELECT seq, event_seq, id, action, state,
+		CASE WHEN updated > ?1 THEN MIN(due, ?1 + MAX(due - updated, 0)) ELSE due END, epoch, starts, uncertain, lane,
 		CASE WHEN state = 2 THEN (SELECT started FROM attempts a WHERE a.delivery = d.seq AND a.number = d.starts) END
-		FROM deliveries d WHERE state IN (1, 2) AND state <> 3`)
+		FROM deliveries d WHERE state IN (1, 2) AND state <> 3`, now)
 	if err != nil {
 		return err
 	}
