@@ -384,6 +384,7 @@ func (s *server) listen(reg *prometheus.Registry, token string) (stop func(), er
 		Handler: admin.New(admin.Config{
 			Router: s, Orders: s.router, Pauser: s.router, Schedules: s, Store: s.store, Metrics: reg, Token: token, Captures: s.events.Captures,
 			Listen: s.cfg.Admin.Listen, Version: buildVersion(), Depth: s.cfg.Limits.Depth, Log: s.log,
+			Panicked: s.panicked,
 		}),
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
