@@ -171,7 +171,13 @@ func (c *committer) commit(ctx context.Context, batch []*pending) {
 	start := time.Now()
 	n := len(batch)
 	for len(batch) > 0 {
-		txns, err := c.step(ctx, batch)
+		txns, err := c.contained(ctx, batch)
+		if errors.Is(err, errPanic) && len(batch) > 1 {
+			for _, p := range batch {
+				c.commit(ctx, []*pending{p})
+			}
+			return
+		}
 		if err != nil {
 			c.fail(batch, err)
 			return
@@ -282,6 +288,12 @@ func (c *committer) own(ctx context.Context, stale []*pending) []*pending {
 		states = states[1:]
 	}
 	return kept
+}
+
+// contained is step; of a batch in which one makes it panic, nothing is done yet.
+func (c *committer) contained(ctx context.Context, batch []*pending) (txns []store.Txn, err error) {
+	defer c.r.contain(&err)
+	return c.step(ctx, batch)
 }
 
 // step reads the states the batch needs and plans each event in order, every

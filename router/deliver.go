@@ -120,8 +120,9 @@ func (r *Router) run(a *attempt) ended {
 		Timeout:    durationpb.New(a.action.Timeout),
 	})
 	e.cause = context.Cause(a.ctx)
-	e.ended = r.cfg.Now()
-	a.share.seconds.Observe(time.Since(begun).Seconds())
+	took := time.Since(begun)
+	e.ended = e.started.Add(took) // not by the clock, which may have been set
+	a.share.seconds.Observe(took.Seconds())
 	return e
 }
 

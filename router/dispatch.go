@@ -71,6 +71,7 @@ func (r *Router) claim(ctx context.Context) (time.Duration, error) {
 			return 0, err
 		}
 		// The same op again: a claim whose answer was lost is given again.
+		r.doom(err)
 		r.metrics.StoreUnavailable.Inc()
 		r.health.set(reasonStore, "store: "+err.Error())
 		r.log.Warn("claiming deliveries", "error", err)

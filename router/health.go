@@ -50,8 +50,10 @@ func (h *health) setUntil(reason, text string, until time.Time) {
 	h.until[reason] = until
 }
 
-// writeFailed notes a write that failed by the store's fault.
+// writeFailed notes a write that failed by the store's fault, and ends the
+// router when only a restart can help.
 func (r *Router) writeFailed(err error) {
+	r.doom(err)
 	r.health.setUntil(reasonWrite, "store: "+err.Error(), time.Now().Add(writeTrouble))
 }
 

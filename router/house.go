@@ -65,6 +65,7 @@ func (r *Router) retain(ctx context.Context) {
 	got, err := r.cfg.Store.Retain(ctx, p)
 	if err != nil {
 		if ctx.Err() == nil {
+			r.doom(err)
 			r.log.Warn("removing what is past its retention", "error", err)
 		}
 		return

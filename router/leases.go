@@ -14,11 +14,16 @@ func (r *Router) keepLeases(ctx context.Context) {
 	every := r.cfg.Lease / 3
 	tick := time.NewTicker(every)
 	defer tick.Stop()
+	clock := newClockWatch(r.cfg.Now)
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+			if by := clock.set(); by != 0 {
+				r.metrics.ClockSet.Inc()
+				r.log.Warn("the clock was set", "by", by.Round(time.Millisecond))
+			}
 			r.extend(ctx, every)
 		}
 	}

@@ -45,6 +45,11 @@ type Metrics struct {
 	// could not be reached or could not write.
 	StoreUnavailable prometheus.Counter
 
+	// ClockSet counts how often the clock was set while the router ran.
+	ClockSet prometheus.Counter
+	// Panics counts panics that were contained, by what was given up.
+	Panics *prometheus.CounterVec
+
 	router atomic.Pointer[Router]
 
 	mu      sync.Mutex // guards sources
@@ -117,6 +122,12 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Help:    "How long a commit took to become durable.",
 			Buckets: prometheus.ExponentialBuckets(.00025, 2, 15),
 		}),
+		ClockSet: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "pointsman_clock_set_total",
+			Help: "How often the clock of the host was set by a second or more while the router ran.",
+		}),
+		Panics: counters("panics_total",
+			"Panics that were contained, by what was given up (request, event).", "where"),
 		StoreUnavailable: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "pointsman_store_unavailable_total",
 			Help: "Store operations that failed because the store could not be reached or could not write.",
@@ -141,7 +152,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		return 0
 	})
 	reg.MustRegister(m.Events, m.Matches, m.RuleErrors, m.RuleOverruns, quarantined, unindexed, m.Settled, m.AttemptSeconds,
-		m.CommitEvents, m.CommitSeconds, m.StoreUnavailable)
+		m.CommitEvents, m.CommitSeconds, m.StoreUnavailable, m.Panics, m.ClockSet)
 	return m
 }
 

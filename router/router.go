@@ -131,6 +131,10 @@ type Router struct {
 	slow    quarantine
 	pauses  pauses
 
+	// doomed ends, with the cause, when this process cannot go on; see doom.
+	doomed  context.Context
+	endWith context.CancelCauseFunc
+
 	accepting atomic.Bool
 	started   chan struct{} // closed when it accepts for the first time
 	kick      chan struct{} // something changed for the dispatcher
@@ -159,6 +163,7 @@ func New(cfg Config) (*Router, error) {
 		slots:   newSlots(),
 		shares:  make(map[string]*share),
 	}
+	r.doomed, r.endWith = context.WithCancelCause(context.Background())
 	r.setup.Store(&cfg.Setup)
 	r.commits = newCommitter(r)
 	r.settles = newSettler(r)
@@ -195,7 +200,9 @@ func (c Config) withDefaults() Config {
 // Run enters the store, accepts and delivers until ctx ends, then drains:
 // nothing is accepted or claimed any more, running attempts get Grace to end,
 // the rest is stopped and released without counting. It returns nil after a
-// drain and an error when the router cannot go on (store.ErrFenced).
+// drain and an error when the router cannot go on: store.ErrFenced, after which
+// running attempts are stopped at once, and store.ErrBroken, after which they get
+// Grace as well.
 func (r *Router) Run(ctx context.Context) error {
 	if err := r.enter(ctx); err != nil {
 		if ctx.Err() != nil {
@@ -220,7 +227,10 @@ func (r *Router) Run(ctx context.Context) error {
 	r.health.clear(reasonStarting)
 	r.log.Info("router started", "rules", len(r.setup.Load().Rules.Rules()), "actions", len(r.setup.Load().Actions),
 		"dry_run", r.setup.Load().Rules.DryRun())
-	err := r.dispatch(ctx)
+	routing, endRouting := context.WithCancel(ctx)
+	defer endRouting()
+	defer context.AfterFunc(r.doomed, endRouting)()
+	err := r.dispatch(routing)
 	stopping := time.Now()
 	if err != nil { // another has taken over and will run them again
 		r.cancelAll(errLeaseLost)
@@ -239,7 +249,19 @@ func (r *Router) Run(ctx context.Context) error {
 	stop(errStopping)
 	<-committed
 	background.Wait()
+	if err == nil {
+		err = context.Cause(r.doomed)
+	}
 	return err
+}
+
+// doom ends Run when err says that only a new start can go on with the store: it
+// is as if Run's context ended, but Run returns err.
+func (r *Router) doom(err error) {
+	if errors.Is(err, store.ErrBroken) && r.doomed.Err() == nil {
+		r.log.Error("the router ends: only a new start can tell what is stored", "error", err)
+		r.endWith(err)
+	}
 }
 
 // enter registers this start, waiting for a store that cannot be reached yet. One

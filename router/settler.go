@@ -93,7 +93,8 @@ func (s *settler) store(batch []settling) {
 			}
 			return
 		}
-		if errors.Is(err, store.ErrFenced) || errors.Is(err, store.ErrClosed) || bad && tries == badTries || !sleep(s.gaveUp, pause) {
+		s.r.doom(err)
+		if errors.Is(err, store.ErrFenced) || errors.Is(err, store.ErrClosed) || errors.Is(err, store.ErrBroken) || bad && tries == badTries || !sleep(s.gaveUp, pause) {
 			s.r.log.Error("outcomes are not stored; their deliveries will be run again or held",
 				"outcomes", len(batch), "error", err)
 			for _, st := range batch {

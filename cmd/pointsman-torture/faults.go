@@ -24,6 +24,8 @@ type fault struct {
 	routers int
 	// slow: it takes longer than a lease, so the short run leaves it out.
 	slow bool
+	// byHand: only when it is asked for by name.
+	byHand bool
 	// light ones are added to others.
 	light bool
 	// needs says what it takes; "" when that is there.
@@ -42,6 +44,7 @@ func faults() []*fault {
 		{name: "router-term", light: true, inject: termRouter},
 		{name: "crash-point", inject: crashAtPoints},
 		{name: "reload-storm", inject: reloadStorm},
+		{name: "clock-step", inject: stepClock},
 		{name: "no-files", inject: noFiles},
 		{name: "disk-full", stores: sqlite, needs: needsMount, prepare: smallDisk, inject: fillDisk},
 		{name: "disk-error", stores: sqlite, needs: needsStrace, inject: failSync},
@@ -49,6 +52,7 @@ func faults() []*fault {
 		{name: "disk-kill", stores: sqlite, needs: needsStrace, inject: killAtWrite},
 		{name: "redis-kill", stores: redis, light: true, inject: killRedis},
 		{name: "redis-away", stores: redis, inject: redisAway},
+		{name: "redis-long", stores: redis, byHand: true, inject: redisLong},
 		{name: "redis-stop", stores: redis, inject: stopRedis},
 		{name: "wire-cut", stores: redis, inject: cutWire},
 		{name: "wire-hold", stores: redis, inject: holdWire},
@@ -163,6 +167,34 @@ func reloadStorm(ctx context.Context, r *round) (time.Time, error) {
 		r.violate(kindFault, "%d events were refused and %d not answered while rules were reloaded", refusedNow-refused, failedNow-failed)
 	}
 	return time.Now(), nil
+}
+
+// clocks are how wrong a clock is, one after the other. From the first to the last
+// it is less than the window of duplicates and max_age, which are 24 h: who sets a
+// clock by more than those ends them.
+var clocks = [...]time.Duration{
+	time.Hour, 0, -time.Hour, 10 * time.Hour, -10 * time.Hour, time.Second, -time.Second, 5 * time.Minute, -5 * time.Minute,
+}
+
+// stepClock sets the clock of a router to and fro. The other one of two, and Redis,
+// have the right time.
+func stepClock(ctx context.Context, r *round) (time.Time, error) {
+	p := r.any()
+	set := func(by time.Duration) error {
+		path := p.clock()
+		if err := os.WriteFile(path+".new", []byte(by.String()), 0o600); err != nil {
+			return err
+		}
+		return os.Rename(path+".new", path)
+	}
+	r.clockSet = true
+	for range 3 { // long enough that a window begins and ends
+		if err := set(clocks[r.rng.IntN(len(clocks))]); err != nil {
+			return time.Time{}, err
+		}
+		r.pause(ctx, 200*time.Millisecond, 4*time.Second)
+	}
+	return time.Now(), set(0)
 }
 
 // noFiles takes the file descriptors away that a router has left: it can open

@@ -131,7 +131,7 @@ func (o *options) check() error {
 func choices(o options, t *tools) []choice {
 	var all []choice
 	for _, f := range faults() {
-		if o.faults != nil && !slices.Contains(o.faults, f.name) || o.short && f.slow {
+		if o.faults != nil && !slices.Contains(o.faults, f.name) || o.faults == nil && f.byHand || o.short && f.slow {
 			continue
 		}
 		if f.needs != nil {

@@ -95,12 +95,16 @@ type pointsman struct {
 	admin  string
 }
 
+// clock is the file by which the router's clock is set.
+func (r *pointsman) clock() string { return filepath.Join(r.dir, "clock") }
+
 // launch starts a run and returns when it listens; the log of each run is a file.
 func (r *pointsman) launch(env ...string) error {
 	r.mu.Lock()
 	r.runs++
 	log := filepath.Join(r.dir, fmt.Sprintf("serve-%02d.log", r.runs))
 	r.mu.Unlock()
+	env = append(env, "POINTSMAN_CLOCK="+r.clock())
 	p, err := start(log, env, r.binary, "serve", "-c", r.config)
 	if err != nil {
 		return err

@@ -52,6 +52,8 @@ type round struct {
 	read    int64
 	entries []entry
 	emptied time.Time
+	// clockSet: a router's clock was wrong for a while.
+	clockSet bool
 	// undo is what ends with the round.
 	undo []func()
 	res  result
@@ -311,7 +313,7 @@ func (r *round) readOn() ([]entry, error) {
 
 // judge lets everything come to its end and looks at all of it.
 func (r *round) judge(ctx context.Context) error {
-	ev := &evidence{sent: r.load.events, confirmed: map[string]bool{}, emptied: r.emptied}
+	ev := &evidence{sent: r.load.events, confirmed: map[string]bool{}, emptied: r.emptied, clockSet: r.clockSet}
 	r.res.Violations = append(r.res.Violations, r.load.problems...)
 	r.res.Accepted, r.res.Unanswered = len(r.load.acked), len(r.load.events)-len(r.load.acked)
 	if err := r.drain(ctx, ev); err != nil {

@@ -36,7 +36,7 @@ type app struct {
 func newApp(stdin io.Reader, stdout, stderr io.Writer) *app {
 	return &app{
 		stdin: stdin, stdout: stdout, stderr: stderr,
-		env: os.Getenv, now: time.Now, terminal: isTerminal, load: loadSettings,
+		env: os.Getenv, now: wallClock(), terminal: isTerminal, load: loadSettings,
 	}
 }
 

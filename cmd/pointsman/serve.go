@@ -42,7 +42,7 @@ func (a *app) serveCmd() *cobra.Command {
 			"more, running actions get shutdown_grace, what they do not finish is run after the next start.\n" +
 			"With --dry-run everything happens but the calls: they are recorded as dry runs, and deliveries that\n" +
 			"wait in the store wait on.\n" +
-			"Exits 3 when the configuration is not valid or the store may not be used.",
+			"Exits 3 when the configuration is not valid, the store may not be used, or it is unknown what reached the disk.",
 		Example: "  pointsman serve\n  pointsman serve -c /etc/pointsman/pointsman.yaml --dry-run",
 		Args:    cobra.NoArgs,
 		RunE: does(func(cmd *cobra.Command, _ []string) error {
@@ -126,7 +126,7 @@ func (s *server) run(ctx context.Context) error {
 	if err != nil {
 		return &exitError{exitCannotRun, err}
 	}
-	if s.store, err = openStore(cfg); err != nil {
+	if s.store, err = openStore(cfg, s.app.now); err != nil {
 		return &exitError{exitCannotRun, err}
 	}
 	defer s.store.Close()
@@ -140,7 +140,7 @@ func (s *server) run(ctx context.Context) error {
 	s.probes = make(chan struct{}, probe.MaxConcurrent)
 	s.register(reg)
 	s.router, err = router.New(router.Config{
-		Store: s.store, Runner: s.host, Setup: setup, Instance: s.data.instance, Log: s.log, Metrics: s.metrics,
+		Store: s.store, Runner: s.host, Setup: setup, Instance: s.data.instance, Log: s.log, Now: s.app.now, Metrics: s.metrics,
 		FanOut: cfg.Limits.DeliveriesPerEvent, Grace: cfg.ShutdownGrace, Durability: cfg.Durability,
 		Retention: store.Policy{
 			Events: cfg.Retention.Events, Deliveries: cfg.Retention.Deliveries, Size: cfg.Retention.Size,
@@ -384,6 +384,7 @@ func (s *server) listen(reg *prometheus.Registry, token string) (stop func(), er
 		Handler: admin.New(admin.Config{
 			Router: s, Orders: s.router, Pauser: s.router, Schedules: s, Store: s.store, Metrics: reg, Token: token, Captures: s.events.Captures,
 			Listen: s.cfg.Admin.Listen, Version: buildVersion(), Depth: s.cfg.Limits.Depth, Log: s.log,
+			Panicked: s.panicked,
 		}),
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),

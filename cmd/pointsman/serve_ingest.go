@@ -20,9 +20,13 @@ func (s *server) newIngest() *ingest.Handler {
 		Body: c.Limits.Body, BatchBody: c.Limits.BatchBody, Batch: c.Limits.Batch, Depth: c.Limits.Depth,
 		Hops:     c.Limits.Hops,
 		Rejected: func(source string) { s.metrics.CountEvent(source, router.EventRejected, time.Now()) },
+		Panicked: s.panicked,
 		Log:      s.log,
 	})
 }
+
+// panicked counts a panic that ended one request.
+func (s *server) panicked(value any) { s.metrics.Panicked(s.log, "request", value) }
 
 // ingestSources are the sources of a configuration as the public handler takes
 // them.

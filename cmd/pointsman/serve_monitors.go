@@ -29,7 +29,7 @@ const stopMonitors = 5 * time.Second
 func (s *server) newMonitor(src *config.Source) (router.Source, error) {
 	switch src.Type {
 	case config.TypeSchedule:
-		return schedule.New(schedule.Config{Name: src.Name, Schedule: src.Schedule, Log: s.log})
+		return schedule.New(schedule.Config{Name: src.Name, Schedule: src.Schedule, Log: s.log, Now: s.app.now})
 	case config.TypeSNMPTrap:
 		return snmptrap.New(s.cfg.Name, src.Name, src.SNMPTrap, s.trapCounts, s.log)
 	case config.TypeSyslog:
@@ -109,7 +109,7 @@ func (s *server) Schedules(ctx context.Context) ([]router.ScheduleStatus, error)
 		if src.Type != config.TypeSchedule {
 			continue
 		}
-		made, err := schedule.New(schedule.Config{Name: src.Name, Schedule: src.Schedule})
+		made, err := schedule.New(schedule.Config{Name: src.Name, Schedule: src.Schedule, Now: s.app.now})
 		if err != nil {
 			return nil, err
 		}
@@ -134,7 +134,7 @@ func (s *server) RunSchedule(ctx context.Context, name string) (router.ScheduleR
 		if src.Type != config.TypeSchedule || src.Name != name {
 			continue
 		}
-		made, err := schedule.New(schedule.Config{Name: src.Name, Schedule: src.Schedule})
+		made, err := schedule.New(schedule.Config{Name: src.Name, Schedule: src.Schedule, Now: s.app.now})
 		if err != nil {
 			return router.ScheduleRun{}, err
 		}

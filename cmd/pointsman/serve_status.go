@@ -188,11 +188,14 @@ func (s *server) storeName() string {
 	return "sqlite:" + s.cfg.Store.Path
 }
 
-func openStore(cfg *config.Config) (store.Full, error) {
+func openStore(cfg *config.Config, now func() time.Time) (store.Full, error) {
 	if cfg.Store.Kind == config.Redis {
 		return redis.Open(redis.Config{URL: cfg.Store.URL.Reveal(), Name: cfg.Name})
 	}
-	return sqlite.Open(sqlite.Config{Path: cfg.Store.Path})
+	begun := time.Now()
+	return sqlite.Open(sqlite.Config{
+		Path: cfg.Store.Path, Now: now, Steady: func() time.Duration { return time.Since(begun) },
+	})
 }
 
 func durabilityName(d store.Durability) string {

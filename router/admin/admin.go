@@ -125,6 +125,9 @@ type Config struct {
 	Depth int
 	// Log takes what a client is not told; default: discarded.
 	Log *slog.Logger
+	// Panicked is called with the value of each panic of a request, which is
+	// answered with 500; nil: nobody counts.
+	Panicked func(value any)
 	// Now defaults to time.Now.
 	Now func() time.Time
 }
@@ -143,6 +146,9 @@ type api struct {
 func New(c Config) http.Handler {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Panicked == nil {
+		c.Panicked = func(any) {}
 	}
 	if c.Now == nil {
 		c.Now = time.Now

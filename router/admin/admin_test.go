@@ -585,3 +585,14 @@ func TestSourcesAndSchedules(t *testing.T) {
 		t.Errorf("with the store away: %d", resp.StatusCode)
 	}
 }
+
+// TestPanic: a request that makes the router panic is answered and counted.
+func TestPanic(t *testing.T) {
+	t.Parallel()
+	panics := make(chan any, 1)
+	s := serve(t, sample(), func(c *admin.Config) { c.Orders, c.Panicked = nil, func(v any) { panics <- v } })
+	resp, body := call(t, s, request{method: http.MethodPost, path: "/api/v1/deliveries/retry", body: `{"ids":["` + admintest.UID(13) + `"]}`})
+	if resp.StatusCode != http.StatusInternalServerError || !strings.Contains(string(body), `"internal"`) || len(panics) != 1 {
+		t.Fatalf("%d, %d panics counted: %s", resp.StatusCode, len(panics), body)
+	}
+}

@@ -14,6 +14,12 @@ import (
 func (a *api) guard(next http.Handler) http.Handler {
 	cross := http.NewCrossOriginProtection()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			if v := recover(); v != nil {
+				a.Panicked(v)
+				a.fail(w, r, problemf(http.StatusInternalServerError, "internal", "something went wrong here; the router's log says what"))
+			}
+		}()
 		h := w.Header()
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Cache-Control", "no-store")

@@ -50,6 +50,9 @@ type Config struct {
 	// Rejected is called for each request that is refused, with the source's
 	// name; nil: nobody counts.
 	Rejected func(source string)
+	// Panicked is called with the value of each panic of a request, which is
+	// answered with 500; nil: nobody counts.
+	Panicked func(value any)
 	// Log takes what a client is not told; default: discarded.
 	Log *slog.Logger
 }
@@ -82,6 +85,9 @@ func New(cfg Config) *Handler {
 	if cfg.Rejected == nil {
 		cfg.Rejected = func(string) {}
 	}
+	if cfg.Panicked == nil {
+		cfg.Panicked = func(any) {}
+	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
@@ -97,6 +103,12 @@ func (h *Handler) Stop() { h.stopping.Store(true) }
 // ServeHTTP implements http.Handler. The path is compared as it was sent: a
 // path that would need cleaning is not found, never redirected.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	defer func() {
+		if v := recover(); v != nil {
+			h.cfg.Panicked(v)
+			h.refuse(w, &problem{status: http.StatusInternalServerError, code: "internal", detail: "something went wrong here", close: true})
+		}
+	}()
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	if h.stopping.Load() {
 		w.Header().Set("Connection", "close")

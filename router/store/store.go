@@ -29,6 +29,10 @@ var (
 	// ErrUnavailable: the store cannot be reached or cannot write now. It is not
 	// known whether the operation took effect unless the method says so.
 	ErrUnavailable = errors.New("store is unavailable")
+	// ErrBroken: a write failed in such a way that nobody knows what is on disk, and
+	// asking again would not tell. It comes with ErrUnavailable. Nothing is written
+	// any more until the store is opened anew; the process should end for that.
+	ErrBroken = errors.New("it is unknown what reached the disk")
 	// ErrFenced: a newer start of this instance has entered the store; this
 	// process must stop.
 	ErrFenced = errors.New("a newer start of this instance has taken over")

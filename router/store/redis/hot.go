@@ -68,7 +68,7 @@ func txnArgs(args []any, t *store.Txn) ([]any, error) {
 		ev.Revision, idHash(ev.ID), rest, len(t.States))
 	for i := range t.States {
 		s := &t.States[i]
-		args = append(args, s.Key, version(s.Read), version(s.Version), microsUp(s.Expires), s.Data)
+		args = append(args, s.Key, version(s.Read), version(s.Version), lasting(s.Expires, ev.Received), s.Data)
 	}
 	args = append(args, len(t.Deliveries))
 	for i := range t.Deliveries {
@@ -77,6 +77,16 @@ func txnArgs(args []any, t *store.Txn) ([]any, error) {
 		}
 	}
 	return args, nil
+}
+
+// lasting is when a state expires: of one that comes with an event, how long after
+// its acceptance, as a negative number. The router's clock and the server's need
+// not agree.
+func lasting(expires, received time.Time) int64 {
+	if expires.IsZero() || received.IsZero() || !expires.After(received) {
+		return microsUp(expires)
+	}
+	return -int64((expires.Sub(received) + time.Microsecond - 1) / time.Microsecond)
 }
 
 // Load implements store.Store.

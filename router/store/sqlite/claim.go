@@ -36,8 +36,8 @@ func (db *DB) Claim(ctx context.Context, op store.OpID, wants []store.Want, ttl 
 		return nil, 0, store.ErrClosed
 	default:
 	}
-	now := db.now()
 	db.mu.Lock()
+	now := db.look()
 	if !db.entered {
 		db.mu.Unlock()
 		return nil, 0, errors.New("claim: no instance has entered the store")
@@ -309,10 +309,10 @@ func (db *DB) Extend(_ context.Context, leases []store.LeaseRef, ttl time.Durati
 		return nil, store.ErrClosed
 	default:
 	}
-	due := db.now().Add(ttl).UnixNano()
 	held := make([]bool, len(leases))
 	db.mu.Lock()
 	defer db.mu.Unlock()
+	due := db.look().Add(ttl).UnixNano()
 	for i, ref := range leases {
 		it := db.index.items[shortID(ref.ID)]
 		if it == nil || !it.leased || uint64(it.epoch) != ref.Epoch {

@@ -81,7 +81,7 @@ func TestFailedCommitEndsWriting(t *testing.T) {
 		func(ctx context.Context) error { return db.PutRevision(ctx, store.Revision{ID: "r"}) },
 	} {
 		err := write(t.Context())
-		if !errors.Is(err, store.ErrUnavailable) || !errors.Is(err, cause) || !strings.Contains(err.Error(), path) {
+		if !errors.Is(err, store.ErrUnavailable) || !errors.Is(err, store.ErrBroken) || !errors.Is(err, cause) || !strings.Contains(err.Error(), path) {
 			t.Errorf("write %d: error %v, want ErrUnavailable with the cause and the file", i, err)
 		}
 		db.w.commit = good // the writer is idle: whoever it answered has returned
@@ -263,8 +263,8 @@ func TestCorruptPage(t *testing.T) {
 	db = openFile(t, path) // the rest of the file can be read
 	named := func(what string, err error) {
 		t.Helper()
-		if !errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "malformed") {
-			t.Errorf("%s: error %v, want ErrUnavailable with %s and the damage", what, err, path)
+		if !errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrBroken) || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "malformed") {
+			t.Errorf("%s: error %v, want ErrUnavailable alone with %s and the damage", what, err, path)
 		}
 	}
 	_, err = db.History(t.Context(), "delivery-a")

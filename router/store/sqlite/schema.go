@@ -98,6 +98,8 @@ func checkHeader(path string) (fresh bool, err error) {
 	switch {
 	case n == 0 && errors.Is(err, io.EOF):
 		return true, nil
+	case head == [100]byte{} && journal(path):
+		return true, nil // a creation that a power loss cut off; SQLite undoes it
 	case errors.Is(err, io.ErrUnexpectedEOF) || err == nil && string(head[:16]) != "SQLite format 3\x00":
 		return false, fmt.Errorf("open store %s: not a SQLite database; move it away or name another file", path)
 	case err != nil:
@@ -111,6 +113,13 @@ func checkHeader(path string) (fresh bool, err error) {
 		return false, fmt.Errorf("open store %s: a database of another program (application_id %#x); name another file", path, app)
 	}
 	return false, checkVersion(path, int64(version))
+}
+
+// journal says whether a rollback journal is beside the file, as there is while it
+// is made.
+func journal(path string) bool {
+	info, err := os.Stat(path + "-journal")
+	return err == nil && info.Size() > 0
 }
 
 func checkVersion(path string, version int64) error {

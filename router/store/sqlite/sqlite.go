@@ -37,6 +37,10 @@ type Config struct {
 	Path string
 	// Now is the store's clock. Default time.Now.
 	Now func() time.Time
+	// Steady is a clock that goes on as Now does, and that nobody sets: leases and
+	// pauses last as long by it when Now is set. Default: for time.Now that of the
+	// process, else Now itself.
+	Steady func() time.Duration
 }
 
 // DB is an open store. All methods are safe for concurrent use. An operation is
@@ -60,6 +64,7 @@ type DB struct {
 
 	mu    sync.Mutex
 	index *index
+	clock clock
 	// epoch is the last one given: the boot number, then a counter.
 	epoch   int64
 	entered bool
@@ -83,6 +88,7 @@ func Open(cfg Config) (*DB, error) {
 	if db.now == nil {
 		db.now = time.Now
 	}
+	db.clock = newClock(&cfg)
 	if db.lock, err = lock(path); err != nil {
 		return nil, err
 	}
@@ -97,6 +103,9 @@ func Open(cfg Config) (*DB, error) {
 func (db *DB) start() error {
 	fresh, err := checkHeader(db.path)
 	if err != nil {
+		return err
+	}
+	if err := checkLog(db.path); err != nil {
 		return err
 	}
 	ctx := context.Background()
@@ -119,14 +128,17 @@ func (db *DB) start() error {
 	if err != nil {
 		return fail(err)
 	}
-	if fresh {
-		if err := create(ctx, conn); err != nil {
-			return fail(err)
-		}
-	}
 	var version int64
 	if err := conn.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
 		return fail(err)
+	}
+	// Reading rolls back what a journal tells to: a creation that was cut off after
+	// the header was written is undone by now.
+	if fresh || version == 0 {
+		if err := create(ctx, conn); err != nil {
+			return fail(err)
+		}
+		version = schemaVersion
 	}
 	if err := checkVersion(db.path, version); err != nil {
 		return err

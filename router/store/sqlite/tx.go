@@ -12,6 +12,7 @@ import (
 type tx struct {
 	*writer
 	now          time.Time
+	moves        moves // of due times, when it began
 	marks        map[id16]mark
 	work         map[id16]*work
 	lanes        map[string][]*work // what of work has a lane
@@ -61,8 +62,11 @@ type work struct {
 }
 
 func newTx(w *writer) *tx {
+	w.db.mu.Lock()
+	now, moved := w.db.look(), w.db.clock.moves
+	w.db.mu.Unlock()
 	return &tx{
-		writer: w, now: w.db.now(), nextEvent: w.nextEvent, nextDelivery: w.nextDelivery,
+		writer: w, now: now, moves: moved, nextEvent: w.nextEvent, nextDelivery: w.nextDelivery,
 		marks: map[id16]mark{}, work: map[id16]*work{}, counts: map[countKey]int{}, revisions: map[string]int{}, left: map[string]bool{},
 	}
 }
@@ -172,6 +176,13 @@ func (t *tx) apply() {
 // place updates the index for one delivery; DB.mu is held.
 func (t *tx) place(wk *work) {
 	x, it := t.db.index, wk.it
+	if by := t.db.clock.moves; by != t.moves { // the clock was set meanwhile
+		if wk.state == store.Leased {
+			wk.due += by.leased - t.moves.leased
+		} else {
+			wk.due += by.ready - t.moves.ready
+		}
+	}
 	if it != nil && wk.kept != 0 {
 		wk.leaseEnd = it.due // as the last Extend has it
 	}

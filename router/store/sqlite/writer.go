@@ -242,11 +242,18 @@ func (w *writer) transact(ops []*op) (err error) {
 	return nil
 }
 
-// breakOff ends all writing.
+// breakOff ends all writing. After a write or sync that failed only a restart
+// tells what is on disk; a damaged file is as damaged after it, and each start
+// would run again what this one could not settle.
 func (w *writer) breakOff(err error) {
-	if w.broken == nil {
-		w.broken = fmt.Errorf("write store %s: %w: an earlier write failed and it is unknown what reached the disk; check the disk and restart: %w",
+	switch {
+	case w.broken != nil:
+	case isCode(err, lib.SQLITE_CORRUPT, lib.SQLITE_NOTADB):
+		w.broken = fmt.Errorf("write store %s: %w: the file is damaged and nothing is written any more; restore a copy: %w",
 			w.db.path, store.ErrUnavailable, err)
+	default:
+		w.broken = fmt.Errorf("write store %s: %w: a write failed and %w; check the disk and restart: %w",
+			w.db.path, store.ErrUnavailable, store.ErrBroken, err)
 	}
 }
 
@@ -386,9 +393,12 @@ func (w *writer) loadMarks(ctx context.Context) error {
 // and will be found lost.
 func (w *writer) loadItems(ctx context.Context) error {
 	now := w.db.now().UnixNano()
-	rows, err := w.conn.QueryContext(ctx, `SELECT seq, event_seq, id, action, state, due, epoch, starts, uncertain, lane,
+	// A row that was written in what is the future now is of a clock that was set
+	// back: it waits as long as it was to wait then.
+	rows, err := w.conn.QueryContext(ctx, `SELECT seq, event_seq, id, action, state,
+		CASE WHEN updated > ?1 THEN MIN(due, ?1 + MAX(due - updated, 0)) ELSE due END, epoch, starts, uncertain, lane,
 		CASE WHEN state = 2 THEN (SELECT started FROM attempts a WHERE a.delivery = d.seq AND a.number = d.starts) END
-		FROM deliveries d WHERE state IN (1, 2) AND state <> 3`)
+		FROM deliveries d WHERE state IN (1, 2) AND state <> 3`, now)
 	if err != nil {
 		return err
 	}

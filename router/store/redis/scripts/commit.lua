@@ -4,7 +4,7 @@
 --            its duration in microseconds, strict (0, 1), digest, uid, received,
 --            revision, the hash of the id (4 bytes), the rest of the event; the
 --            number of states and for each key, version read and new version
---            (8 bytes each), expiry (0 for never), data; the number of
+--            (8 bytes each), expiry (0 for never, below 0: that long from now), data; the number of
 --            deliveries and each as read_delivery takes it. With an empty uid
 --            there is no event, and only the states are written.
 -- Result     for each Txn its status (1 new, 2 duplicate, 3 conflict, 4 stale,
@@ -26,6 +26,7 @@ local function read_txn()
   }
   for i = 1, num() do
     t.states[i] = { key = arg(), read = arg(), version = arg(), expires = num(), data = arg() }
+    if t.states[i].expires < 0 then t.states[i].expires = now - t.states[i].expires end
   end
   for i = 1, num() do t.deliveries[i] = read_delivery(t.uid) end
   return t
