@@ -15,20 +15,28 @@ type clockWatch struct {
 
 func newClockWatch(now func() time.Time) *clockWatch {
 	w := &clockWatch{now: now, begun: time.Now()}
-	w.ahead = w.difference()
+	w.ahead = w.look()
 	return w
 }
 
-func (w *clockWatch) difference() time.Duration {
-	return time.Duration(w.now().UnixNano()) - time.Since(w.begun)
+// look is how far the clock is ahead. When the process stood still between reading
+// the one and the other, it reads again.
+func (w *clockWatch) look() time.Duration {
+	for {
+		before, now := time.Now(), w.now()
+		if after := time.Now(); after.Sub(before) < setBy/4 {
+			return time.Duration(now.UnixNano()) - after.Sub(w.begun)
+		}
+	}
 }
 
 // set is by how much the clock was set since the last call; 0: it was not.
 func (w *clockWatch) set() time.Duration {
-	by := w.difference() - w.ahead
+	ahead := w.look()
+	by := ahead - w.ahead
 	if by.Abs() < setBy {
 		return 0
 	}
-	w.ahead += by
+	w.ahead = ahead
 	return by
 }

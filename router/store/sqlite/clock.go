@@ -34,12 +34,20 @@ func newClock(cfg *Config) clock {
 		begun := c.now()
 		c.steady = func() time.Duration { return c.now().Sub(begun) }
 	}
-	c.ahead = c.difference()
+	_, c.ahead = c.read()
 	return c
 }
 
-func (c *clock) difference() time.Duration {
-	return time.Duration(c.now().UnixNano()) - c.steady()
+// read returns the time and how far it is ahead of the steady clock. When the
+// process stood still between reading the one and the other, it reads again.
+func (c *clock) read() (now time.Time, ahead time.Duration) {
+	for {
+		before := c.steady()
+		now = c.now()
+		if after := c.steady(); after-before < setBy/4 {
+			return now, time.Duration(now.UnixNano()) - after
+		}
+	}
 }
 
 // look reads the clock and moves what the index holds when it was set; DB.mu is
@@ -47,15 +55,16 @@ func (c *clock) difference() time.Duration {
 // later, and what waits may be due early: perhaps the host was asleep.
 func (db *DB) look() time.Time {
 	c := &db.clock
-	by := c.difference() - c.ahead
+	now, ahead := c.read()
+	by := ahead - c.ahead
 	if by.Abs() >= setBy {
-		c.ahead += by
+		c.ahead = ahead
 		m := moves{leased: int64(by), ready: min(0, int64(by))}
 		c.moves.ready += m.ready
 		c.moves.leased += m.leased
 		db.index.move(m)
 	}
-	return db.now()
+	return now
 }
 
 // move moves every due time.
