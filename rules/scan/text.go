@@ -129,7 +129,7 @@ func (s *Scanner) badUnit(i int) int {
 
 // badPair is that of the first half of a pair without a second.
 func (s *Scanner) badPair(i int) int {
-	if s.cutOff(i + 6) {
+	if rest := s.doc.text[i+6:]; s.cutOff(i+6) && !(len(rest) > 2 && rest[2]|0x20 != 'd') && !(len(rest) > 3 && rest[3]|0x20 < 'c') {
 		return s.fail(Early, len(s.doc.text))
 	}
 	return s.fail(Syntax, i)
