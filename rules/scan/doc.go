@@ -74,6 +74,9 @@ func (d *Doc) Root() Value {
 	return Value{d, 0}
 }
 
+// At is the value with an ID.
+func (d *Doc) At(id int) Value { return Value{d, id} }
+
 // Value is one value of a Doc. The zero Value is none: its kind is None, and
 // nothing is in it.
 type Value struct {
@@ -110,6 +113,18 @@ func (v Value) Raw() []byte {
 	}
 	begin, end := v.span()
 	return v.doc.text[begin:end:end]
+}
+
+// Begin is the offset where v begins in the text of its Doc.
+func (v Value) Begin() int {
+	begin, _ := v.span()
+	return begin
+}
+
+// End is the offset behind v in the text of its Doc.
+func (v Value) End() int {
+	_, end := v.span()
+	return end
 }
 
 func (v Value) span() (begin, end int) {

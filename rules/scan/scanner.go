@@ -18,6 +18,7 @@ const (
 	Duplicate                  // an object has two members of one name
 	TooDeep                    // nested deeper than the limit
 	TooLong                    // longer than MaxText
+	Empty                      // white space alone, or nothing
 )
 
 // Error is the first fault of a text.
@@ -34,6 +35,7 @@ func (e *Error) Error() string {
 	what := map[Fault]string{
 		Syntax: "not valid JSON in UTF-8", Early: "the JSON text ends too early", Duplicate: "a member name is there twice",
 		TooDeep: "nested too deep", TooLong: "the text is too long",
+		Empty: "there is no JSON text",
 	}
 	return what[e.Fault] + " at byte " + strconv.Itoa(e.Offset)
 }
@@ -69,6 +71,9 @@ func (s *Scanner) Scan(text []byte, from, depth int) (end int, err error) {
 	s.names.reset()
 	if len(text) > MaxText {
 		return 0, &Error{Fault: TooLong, Offset: MaxText}
+	}
+	if from = Space(text, from); from >= len(text) {
+		return 0, &Error{Fault: Empty, Offset: len(text)}
 	}
 	end = s.value(from, depth)
 	if s.err != nil {
