@@ -12,6 +12,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/pointsman/pointsman/rules/scan"
 )
 
 // SpecVersion is the only version of CloudEvents that is accepted.
@@ -19,6 +21,10 @@ const SpecVersion = "1.0"
 
 // DefaultDepth is the nesting that data may have when Limits says nothing.
 const DefaultDepth = 64
+
+// maxData is the most bytes that the data of NewEvent may have: written as JSON
+// it is at most six times as long.
+const maxData = scan.MaxText / 8
 
 // Sizes that an event may not exceed, in bytes of UTF-8 except maxExtensions.
 const (
@@ -35,13 +41,14 @@ const (
 // must not be changed. Events come from ParseEvent, ParseBatch and NewEvent;
 // the zero Event is of no use.
 type Event struct {
-	json  []byte
+	// doc is the JSON format. The attributes share its memory where they can.
+	doc   scan.Doc
 	attrs Attributes
 	// names are the keys of attrs.Extensions, sorted.
 	names []string
 	kind  dataKind
-	// data is the value of data or data_base64 as JSON text, within json.
-	data []byte
+	// data is the value of data or data_base64 within doc.
+	data scan.Value
 
 	digestOnce sync.Once
 	digest     [16]byte
@@ -93,27 +100,27 @@ func (l Limits) depth() int {
 // without lone surrogates, numbers within the range of float64; nothing but
 // white space may follow the object. The error is an *EventError.
 func ParseEvent(text []byte, lim Limits) (*Event, error) {
-	s := scan(text, lim.depth()+1)
-	if s.deep >= 0 {
-		return nil, tooDeep(s.deep, lim)
-	}
-	dec := newDecoder(text)
-	defer release(dec, text)
-	ev, err := parseObject(dec)
+	s, _ := scanners.Get().(*scan.Scanner)
+	defer release(s)
+	end, err := s.Scan(text, 0, lim.depth()+1)
 	if err != nil {
-		return nil, err
+		return nil, scanError(err, lim)
 	}
-	if err := atEnd(dec); err != nil {
-		return nil, err
+	ev, fault := parseObject(s)
+	if fault != nil {
+		return nil, fault
 	}
-	if s.number >= 0 {
-		return nil, badNumber(s.number)
+	if fault := atEnd(text, end); fault != nil {
+		return nil, fault
+	}
+	if at := s.TooLarge(); at >= 0 {
+		return nil, badNumber(at)
 	}
 	return ev, nil
 }
 
 // storedDepth is deeper than any limit that an event can have passed, and less
-// than the tokenizer's own.
+// than jsontext's own.
 const storedDepth = 9_000
 
 // ParseStored decodes an event that was accepted before, whatever the limits
@@ -134,34 +141,42 @@ func NewEvent(a Attributes, data []byte, lim Limits) (*Event, error) {
 	if err := ev.check(); err != nil {
 		return nil, err
 	}
+	if len(data) > maxData {
+		return nil, &EventError{Code: CodeBadData, Attribute: "data", Offset: maxData, Msg: "data is longer than an event can hold"}
+	}
 	mt := mediaType(a.DataContentType)
 	switch {
 	case len(data) == 0:
+		ev.render(nil, scan.Value{})
 	case a.DataContentType == "" || mt.json():
-		raw, err := checkJSON(data, lim)
+		s, _ := scanners.Get().(*scan.Scanner)
+		defer release(s)
+		v, err := scanJSON(s, data, lim)
 		if err != nil {
 			return nil, err
 		}
-		ev.kind, ev.data = dataJSON, raw
+		ev.kind = dataJSON
+		ev.render(nil, v)
 	case mt.text() && utf8.Valid(data):
 		text, err := jsontext.AppendQuote(nil, data)
 		if err != nil {
 			return nil, &EventError{Code: CodeBadData, Offset: -1, Msg: "data is not text"}
 		}
-		ev.kind, ev.data = dataText, text
+		ev.kind = dataText
+		ev.render(text, scan.Value{})
 	default:
 		text := make([]byte, 0, 2+base64.StdEncoding.EncodedLen(len(data)))
-		text = base64.StdEncoding.AppendEncode(append(text, '"'), data)
-		ev.kind, ev.data = dataBase64, append(text, '"')
+		text = append(base64.StdEncoding.AppendEncode(append(text, '"'), data), '"')
+		ev.kind = dataBase64
+		ev.render(text, scan.Value{})
 	}
-	ev.render()
 	return ev, nil
 }
 
 // WithExtension returns the event with an extension set: a string, bool or
 // int32. The error is an *EventError.
 func (e *Event) WithExtension(name string, value any) (*Event, error) {
-	out := &Event{attrs: e.attrs, kind: e.kind, data: e.data}
+	out := &Event{attrs: e.attrs, kind: e.kind}
 	out.attrs.Extensions = maps.Clone(e.attrs.Extensions)
 	if out.attrs.Extensions == nil {
 		out.attrs.Extensions = make(map[string]any, 1)
@@ -170,7 +185,7 @@ func (e *Event) WithExtension(name string, value any) (*Event, error) {
 	if err := out.check(); err != nil {
 		return nil, err
 	}
-	out.render()
+	out.render(nil, e.data)
 	return out, nil
 }
 
@@ -214,7 +229,7 @@ func (e *Event) Time() time.Time {
 // source, type, then the other attributes by name, then data as it was sent
 // (numbers of any length, escapes and inner white space included) or
 // data_base64.
-func (e *Event) JSON() []byte { return e.json }
+func (e *Event) JSON() []byte { return e.doc.Text() }
 
 // Data returns the value of the data member as JSON text as it was sent, nil
 // when the event has no data or has data_base64.
@@ -222,7 +237,7 @@ func (e *Event) Data() []byte {
 	if e.kind == dataBase64 {
 		return nil
 	}
-	return e.data
+	return e.data.Raw()
 }
 
 // Digest tells contents apart: it is equal for the same attributes and the same
@@ -239,7 +254,7 @@ func (e *Event) Digest() [16]byte {
 // Value returns the event as expressions see it: the JSON format decoded once,
 // integers within int64 as int64, other numbers as float64. Read only.
 func (e *Event) Value() map[string]any {
-	e.valueOnce.Do(func() { e.value = e.decode() })
+	e.valueOnce.Do(func() { e.value, _ = e.doc.Root().Any().(map[string]any) })
 	return e.value
 }
 
@@ -287,45 +302,41 @@ func (e *Event) each(f func(name string, value any)) {
 	}
 }
 
-// render writes e.json and makes e.data a part of it.
-func (e *Event) render() {
-	out := make([]byte, 0, 256+len(e.data))
+// render writes e.doc with the data, given as a JSON string or else as a value;
+// e.kind says which member it is.
+func (e *Event) render(quoted []byte, data scan.Value) {
+	w := scan.NewWriter(256+len(quoted)+len(data.Raw()), 11+len(e.names), data)
 	e.each(func(name string, value any) {
-		if len(out) == 0 {
-			out = append(out, `{"`...)
-		} else {
-			out = append(out, `,"`...)
-		}
-		out = append(append(out, name...), `":`...)
 		switch v := value.(type) {
 		case string:
-			// The only error would be invalid UTF-8, which check has refused.
-			out, _ = jsontext.AppendQuote(out, v)
+			w.Text(name, v)
 		case bool:
-			out = strconv.AppendBool(out, v)
+			w.Bool(name, v)
 		case int32:
-			out = strconv.AppendInt(out, int64(v), 10)
+			w.Int(name, int64(v))
 		}
 	})
-	switch e.kind {
-	case noData:
-	case dataBase64:
-		out = append(out, `,"data_base64":`...)
-	default:
-		out = append(out, `,"data":`...)
+	member, id := "data", 0
+	if e.kind == dataBase64 {
+		member = "data_base64"
 	}
-	at := len(out)
-	out = append(out, e.data...)
+	switch {
+	case quoted != nil:
+		id = w.Quoted(member, quoted)
+	case e.kind != noData:
+		id = w.Value(member, data)
+	}
+	e.doc = w.Doc()
 	if e.kind != noData {
-		e.data = out[at:len(out):len(out)]
+		e.data = e.doc.At(id)
 	}
-	e.json = append(out, '}')
 }
 
 // sum hashes the mode-independent form: each attribute and the data, all with
 // their lengths, so that no two events share a form.
 func (e *Event) sum() [16]byte {
-	buf := make([]byte, 0, 512+len(e.data))
+	data := e.data.Raw()
+	buf := make([]byte, 0, 512+len(data))
 	e.eachOfContent(func(name, text string) {
 		buf = append(append(buf, name...), 0)
 		buf = binary.AppendUvarint(buf, uint64(len(text)))
@@ -338,17 +349,17 @@ func (e *Event) sum() [16]byte {
 	case dataJSON:
 		buf = append(buf, 'j')
 		at := len(buf)
-		buf = append(buf, e.data...)
+		buf = append(buf, data...)
 		canonical := jsontext.Value(buf[at:])
 		// The text is valid; member order, escapes and white space go.
 		_ = canonical.Format(jsontext.ReorderRawObjects(true))
 		buf = append(buf[:at], canonical...)
 	case dataText:
 		buf = append(buf, 'b')
-		buf, _ = jsontext.AppendUnquote(buf, e.data)
+		buf, _ = jsontext.AppendUnquote(buf, data)
 	case dataBase64:
 		buf = append(buf, 'b')
-		buf, _ = base64.StdEncoding.AppendDecode(buf, e.data[1:len(e.data)-1])
+		buf, _ = base64.StdEncoding.AppendDecode(buf, data[1:len(data)-1])
 	}
 	sum := sha256.Sum256(buf)
 	return [16]byte(sum[:16])

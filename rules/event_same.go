@@ -70,16 +70,16 @@ func sameData(a, b *Event) bool {
 func (e *Event) decoded() (data []byte, isJSON bool) {
 	switch e.kind {
 	case dataJSON:
-		return e.data, true
+		return e.data.Raw(), true
 	case dataText:
-		data, _ = jsontext.AppendUnquote(nil, e.data)
+		data, _ = jsontext.AppendUnquote(nil, e.data.Raw())
 		return data, false
 	case dataBase64:
-		data, _ = base64.StdEncoding.AppendDecode(nil, e.data[1:len(e.data)-1])
+		data, _ = base64.StdEncoding.DecodeString(e.data.Text())
 		if !mediaType(e.attrs.DataContentType).json() {
 			return data, false
 		}
-		// The depth is bounded for the tokenizer's sake.
+		// The depth is bounded for jsontext's sake.
 		if text, err := checkJSON(data, Limits{Depth: storedDepth}); err == nil {
 			return text, true
 		}

@@ -12,6 +12,8 @@ import (
 	"github.com/expr-lang/expr/file"
 	"github.com/expr-lang/expr/parser"
 	"github.com/expr-lang/expr/parser/lexer"
+
+	"github.com/pointsman/pointsman/rules/scan"
 )
 
 // Compiler compiles programs that share their slots. It is not safe for
@@ -45,7 +47,8 @@ func (c *Compiler) NewState() *State {
 		slots:  c.slots,
 		roots:  make([]any, len(c.names)),
 		values: make([]any, len(c.slots)),
-		known:  make([]bool, len(c.slots)),
+		places: make([]scan.Value, len(c.slots)),
+		known:  make([]progress, len(c.slots)),
 		locals: make([]any, c.locals),
 	}
 }

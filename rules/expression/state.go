@@ -1,20 +1,35 @@
 package expression
 
+import "github.com/pointsman/pointsman/rules/scan"
+
 // State is what programs run on: the values of the names, the paths looked up so
 // far, and the steps left. It is not safe for concurrent use; keep one for each
 // goroutine, or a pool.
 type State struct {
-	slots  []slot // the Compiler's, read only
-	roots  []any
+	slots []slot // the Compiler's, read only
+	roots []any
+	// values are those of the slots that are made, places are where those of the
+	// slots below a *scan.Doc are.
 	values []any
-	known  []bool
-	// loaded are the slots that are known.
+	places []scan.Value
+	known  []progress
+	// loaded are the slots that are found or made.
 	loaded []int
+	made   made
 	locals []any
 	scopes [MaxPredicates]scope
 	// steps are left of allowed.
 	steps, allowed int
 }
+
+// progress is what is known of a slot.
+type progress uint8
+
+const (
+	unknown progress = iota
+	isFound          // its place
+	isMade           // its value
+)
 
 // scope is the element a predicate looks at.
 type scope struct {
@@ -36,13 +51,20 @@ type step struct {
 }
 
 // Reset gives the names their values, in the order of NewCompiler, and forgets
-// everything of the values before. MaxSteps are allowed from here on.
+// everything of the values before. MaxSteps are allowed from here on. The first
+// may be a *scan.Doc: what programs read of it is looked up in the text, and only
+// that becomes values, each at most once.
 func (s *State) Reset(roots ...any) {
 	s.roots = append(s.roots[:0], roots...)
 	for _, i := range s.loaded {
-		s.values[i], s.known[i] = nil, false
+		s.values[i], s.places[i], s.known[i] = nil, scan.Value{}, unknown
 	}
 	s.loaded = s.loaded[:0]
+	var doc *scan.Doc
+	if len(roots) > 0 {
+		doc, _ = roots[0].(*scan.Doc)
+	}
+	s.made.reset(doc)
 	clear(s.locals)
 	s.scopes = [MaxPredicates]scope{}
 	s.Allow(MaxSteps)
@@ -64,13 +86,28 @@ func (s *State) Allow(steps int) { s.steps, s.allowed = steps, steps }
 // program fails then until Allow or Reset.
 func (s *State) Overrun() bool { return s.steps < 0 }
 
-// Slot is the value of a path that Compiler.Slot has numbered, nil when it is
-// missing.
-func (s *State) Slot(i int) any { return s.load(i) }
+// Place is where the value of a path that Compiler.Slot has numbered is in the
+// *scan.Doc, none when it is missing.
+func (s *State) Place(i int) scan.Value {
+	if s.known[i] == unknown {
+		s.found(i, s.made.find(s.slots[i].path))
+	}
+	return s.places[i]
+}
+
+func (s *State) found(i int, at scan.Value) {
+	s.known[i], s.places[i] = isFound, at
+	s.loaded = append(s.loaded, i)
+}
 
 func (s *State) load(i int) any {
-	if !s.known[i] {
-		s.known[i] = true
+	switch {
+	case s.known[i] == isMade:
+	case s.made.doc != nil && s.slots[i].root == 0:
+		s.values[i] = s.made.value(s.Place(i), s.slots[i].path)
+		s.known[i] = isMade
+	default:
+		s.known[i] = isMade
 		s.loaded = append(s.loaded, i)
 		s.values[i], _ = s.slots[i].lookup(s.roots)
 	}
@@ -79,9 +116,13 @@ func (s *State) load(i int) any {
 
 // lookup also tells whether the field is there at all.
 func (sl *slot) lookup(roots []any) (v any, ok bool) {
-	v = roots[sl.root]
-	for i := range sl.path {
-		st := &sl.path[i]
+	return walk(roots[sl.root], sl.path)
+}
+
+// walk goes down from v.
+func walk(v any, path []step) (_ any, ok bool) {
+	for i := range path {
+		st := &path[i]
 		if st.list {
 			list, _ := v.([]any)
 			if v, ok = element(list, st.index); !ok {
