@@ -267,7 +267,10 @@ func scanJSON(s *scan.Scanner, data []byte, lim Limits) (scan.Value, *EventError
 	end, err := s.Scan(data, 0, lim.depth())
 	if err != nil {
 		e := scanError(err, lim)
-		if e.Code == CodeBadJSON {
+		switch e.Code {
+		case CodeTooDeep:
+			return scan.Value{}, e
+		case CodeBadJSON:
 			e.Code = CodeBadData
 			e.Msg = "data is not valid JSON in UTF-8, which datacontenttype says it is"
 		}
