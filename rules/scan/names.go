@@ -7,7 +7,7 @@ import (
 
 // manyNames is how many members an object has when its names go into a table:
 // the others are compared one by one with those that may be the same.
-const manyNames = 24
+const manyNames = 48
 
 // nameTable holds the names of large objects. Its hash has a seed, so that
 // nobody can make names that all fall on one place.
@@ -47,7 +47,7 @@ func (s *Scanner) isKnown(f *frame) bool {
 // duplicate is the fault of a name that is there twice.
 func (s *Scanner) duplicate(name node) int {
 	s.err = &Error{Fault: Duplicate, Offset: name.begin() - 1}
-	if len(s.frames) == 1 {
+	if s.open == 1 {
 		s.err.Name = string(s.nameOf(0, name))
 	}
 	return -1
@@ -62,8 +62,9 @@ func (s *Scanner) nameOf(room int, n node) []byte {
 
 func (s *Scanner) sameName(i, j int) bool {
 	a, b := s.doc.nodes[i], s.doc.nodes[j]
-	if a.kind() == Text && b.kind() == Text && a.size() != b.size() {
-		return false
+	if a.kind() == Text && b.kind() == Text {
+		text := s.doc.text
+		return a.size() == b.size() && string(text[a.begin():a.begin()+a.size()]) == string(text[b.begin():b.begin()+b.size()])
 	}
 	return bytes.Equal(s.nameOf(0, a), s.nameOf(1, b))
 }

@@ -45,6 +45,7 @@ func (e *Error) Error() string {
 type Scanner struct {
 	doc    Doc
 	frames []frame
+	open   int // frames in use
 	names  nameTable
 	room   [2][]byte // for names with escapes
 	// tooLarge is the offset of the first number beyond float64, -1 for none.
@@ -59,7 +60,7 @@ type frame struct {
 	list  bool // an array
 	end   byte // the bracket that closes it
 	// seen has a bit for each name so far, chosen by its hash.
-	seen [2]uint64
+	seen [4]uint64
 }
 
 // Scan reads the value that begins at offset from, behind white space if any,
@@ -67,7 +68,7 @@ type frame struct {
 // arrays and objects may be nested: 1 lets in one without another in it. Doc is
 // the value then. The error is an *Error.
 func (s *Scanner) Scan(text []byte, from, depth int) (end int, err error) {
-	s.doc.text, s.doc.nodes, s.frames, s.err, s.tooLarge = text, s.doc.nodes[:0], s.frames[:0], nil, -1
+	s.doc.text, s.doc.nodes, s.open, s.err, s.tooLarge = text, s.doc.nodes[:0], 0, nil, -1
 	s.names.reset()
 	if len(text) > MaxText {
 		return 0, &Error{Fault: TooLong, Offset: MaxText}
@@ -183,11 +184,15 @@ value:
 		}
 		i = end + 1
 	case '{', '[':
-		if len(s.frames) == depth {
+		if s.open == depth {
 			return s.fail(TooDeep, i)
 		}
-		s.frames = append(s.frames, frame{at: len(nodes), list: c == '[', end: c + 2}) // ] and } are two behind
-		f = &s.frames[len(s.frames)-1]
+		if s.open == len(s.frames) {
+			s.frames = append(s.frames, frame{})
+		}
+		f = &s.frames[s.open]
+		s.open++
+		f.at, f.count, f.list, f.end, f.seen = len(nodes), 0, c == '[', c+2, [4]uint64{} // ] and } are two behind
 		nodes = append(nodes, newNode(Null, i, 0), 0)
 		if i = Space(text, i+1); i < len(text) && text[i] == f.end {
 			goto closed
@@ -251,9 +256,9 @@ closed:
 		nodes[f.at] = newNode(Map, nodes[f.at].begin(), len(nodes))
 	}
 	nodes[f.at+1] = newNode(0, f.count, i)
-	s.frames = s.frames[:len(s.frames)-1]
-	if f = nil; len(s.frames) > 0 {
-		f = &s.frames[len(s.frames)-1]
+	s.open--
+	if f = nil; s.open > 0 {
+		f = &s.frames[s.open-1]
 	}
 	goto next
 
@@ -281,9 +286,14 @@ member:
 			}
 		}
 		nodes = append(nodes, newNode(k, begin, end-begin))
-		hash := s.nameHash(begin, end, k)
+		var hash uint64
+		if size := end - begin; size < 8 && k == Text && begin+8 <= len(text) {
+			hash = quickHash(binary.LittleEndian.Uint64(text[begin:])&(1<<(8*size)-1), size)
+		} else {
+			hash = s.nameHash(begin, end, k)
+		}
 		bit := uint64(1) << (hash & 63)
-		word := &f.seen[hash>>6&1]
+		word := &f.seen[hash>>6&3]
 		if *word&bit != 0 || f.count >= manyNames {
 			if s.doc.nodes = nodes; s.isKnown(f) {
 				return s.duplicate(nodes[len(nodes)-1])
@@ -302,7 +312,12 @@ member:
 	goto value
 }
 
-// nameHash is a quick hash of a member name.
+// quickHash is a hash, in its low 8 bits, of a name: x is of its bytes.
+func quickHash(x uint64, size int) uint64 {
+	return (x ^ uint64(size)<<56) * 0x9e3779b97f4a7c15 >> 56
+}
+
+// nameHash is the quickHash of any name.
 func (s *Scanner) nameHash(begin, end int, k Kind) uint64 {
 	name := s.doc.text[begin:end]
 	if k == escaped {
@@ -310,15 +325,13 @@ func (s *Scanner) nameHash(begin, end int, k Kind) uint64 {
 	}
 	var x uint64
 	if n := len(name); n >= 8 {
-		x = binary.LittleEndian.Uint64(name) ^ bits.RotateLeft64(binary.LittleEndian.Uint64(name[n-8:]), 23) ^ uint64(n)
+		x = binary.LittleEndian.Uint64(name) ^ bits.RotateLeft64(binary.LittleEndian.Uint64(name[n-8:]), 23)
 	} else {
 		for i, c := range name {
 			x |= uint64(c) << (8 * i)
 		}
-		x ^= uint64(n) << 56
 	}
-	x *= 0x9e3779b97f4a7c15
-	return x >> 57
+	return quickHash(x, len(name))
 }
 
 // number reads a number, whose first byte is known to be a digit or minus.
