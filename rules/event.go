@@ -280,33 +280,35 @@ func (a *Attributes) known(name string) *string {
 	return nil
 }
 
-// each calls f for every attribute that is set, required ones first, then by
-// name, with its canonical text.
-func (e *Event) each(f func(name string, value any)) {
-	f("specversion", SpecVersion)
-	f("id", e.attrs.ID)
-	f("source", e.attrs.Source)
-	f("type", e.attrs.Type)
+// each calls text for every attribute that is set and is one of the specification,
+// required ones first and then by name, and ext for the extensions between them.
+func (e *Event) each(text func(name, value string), ext func(name string, value any)) {
+	text("specversion", SpecVersion)
+	text("id", e.attrs.ID)
+	text("source", e.attrs.Source)
+	text("type", e.attrs.Type)
 	rest := e.names
 	for _, name := range [...]string{"datacontenttype", "dataschema", "subject", "time"} {
 		for len(rest) > 0 && rest[0] < name {
-			f(rest[0], e.attrs.Extensions[rest[0]])
+			ext(rest[0], e.attrs.Extensions[rest[0]])
 			rest = rest[1:]
 		}
 		if v := *e.attrs.known(name); v != "" {
-			f(name, v)
+			text(name, v)
 		}
 	}
 	for _, name := range rest {
-		f(name, e.attrs.Extensions[name])
+		ext(name, e.attrs.Extensions[name])
 	}
 }
 
 // render writes e.doc with the data, given as a JSON string or else as a value;
 // e.kind says which member it is.
 func (e *Event) render(quoted []byte, data scan.Value) {
-	w := scan.NewWriter(256+len(quoted)+len(data.Raw()), 11+len(e.names), data)
-	e.each(func(name string, value any) {
+	a := &e.attrs
+	size := 200 + len(a.ID) + len(a.Source) + len(a.Type) + len(a.Subject) + len(a.Time) + len(a.DataContentType) + len(a.DataSchema)
+	w := scan.NewWriter(size+32*len(e.names)+len(quoted)+len(data.Raw()), 9+len(e.names), data)
+	e.each(w.Text, func(name string, value any) {
 		switch v := value.(type) {
 		case string:
 			w.Text(name, v)

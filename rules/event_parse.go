@@ -137,51 +137,60 @@ func (p *parser) attribute(name string, v scan.Value) *EventError {
 	if err := checkName(name); err != nil {
 		return err
 	}
-	value, err := attributeValue(name, v)
+	if field := p.ev.attrs.known(name); field != nil || name == "specversion" {
+		return p.known(name, field, v)
+	}
+	value, err := extensionValue(name, v)
 	if err != nil || value == nil {
 		return err
 	}
-	text, isText := value.(string)
-	field := p.ev.attrs.known(name)
-	switch {
-	case name == "specversion" || field != nil:
-		if !isText {
-			return badAttribute(name, "is not a string")
-		}
-		if text == "" {
-			return badAttribute(name, "is empty")
-		}
-		if field != nil {
-			*field = text
-			return nil
-		}
-		p.specversion = true
-		if text != SpecVersion {
-			return badAttribute(name, "is not "+SpecVersion)
-		}
-		return nil
-	default:
-		ext := p.ev.attrs.Extensions
-		if ext == nil {
-			ext = make(map[string]any)
-			p.ev.attrs.Extensions = ext
-		}
-		if len(ext) == maxExtensions {
-			return tooManyExtensions()
-		}
-		if isText {
-			value = strings.Clone(text)
-		}
-		ext[strings.Clone(name)] = value
-		return nil
+	ext := p.ev.attrs.Extensions
+	if ext == nil {
+		ext = make(map[string]any)
+		p.ev.attrs.Extensions = ext
 	}
+	if len(ext) == maxExtensions {
+		return tooManyExtensions()
+	}
+	ext[strings.Clone(name)] = value
+	return nil
 }
 
-// attributeValue returns the string, bool or int32 of an attribute, nil for null.
-func attributeValue(name string, v scan.Value) (any, *EventError) {
+// known takes in an attribute of the specification; field is nil for
+// specversion.
+func (p *parser) known(name string, field *string, v scan.Value) *EventError {
 	switch v.Kind() {
-	case scan.Null, scan.True, scan.False, scan.Text:
+	case scan.Null:
+		return nil
+	case scan.Text:
+	default:
+		if _, err := extensionValue(name, v); err != nil {
+			return err
+		}
+		return badAttribute(name, "is not a string")
+	}
+	text := v.Text()
+	if text == "" {
+		return badAttribute(name, "is empty")
+	}
+	if field != nil {
+		*field = text
+		return nil
+	}
+	p.specversion = true
+	if text != SpecVersion {
+		return badAttribute(name, "is not "+SpecVersion)
+	}
+	return nil
+}
+
+// extensionValue returns the string, bool or int32 of an attribute, nil for null.
+func extensionValue(name string, v scan.Value) (any, *EventError) {
+	switch v.Kind() {
+	case scan.Null, scan.True, scan.False:
 		return v.Scalar(), nil
+	case scan.Text:
+		return strings.Clone(v.Text()), nil
 	case scan.Int, scan.Float:
 		// ParseInt takes no fraction and no exponent, as the format asks.
 		n, err := strconv.ParseInt(string(v.Raw()), 10, 32)

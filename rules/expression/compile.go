@@ -12,8 +12,6 @@ import (
 	"github.com/expr-lang/expr/file"
 	"github.com/expr-lang/expr/parser"
 	"github.com/expr-lang/expr/parser/lexer"
-
-	"github.com/pointsman/pointsman/rules/scan"
 )
 
 // Compiler compiles programs that share their slots. It is not safe for
@@ -46,9 +44,7 @@ func (c *Compiler) NewState() *State {
 	return &State{
 		slots:  c.slots,
 		roots:  make([]any, len(c.names)),
-		values: make([]any, len(c.slots)),
-		places: make([]scan.Value, len(c.slots)),
-		known:  make([]progress, len(c.slots)),
+		known:  make([]known, len(c.slots)),
 		locals: make([]any, c.locals),
 	}
 }

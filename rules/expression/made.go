@@ -20,9 +20,11 @@ const many = 48
 // reset forgets everything and takes another text.
 func (m *made) reset(doc *scan.Doc) {
 	m.doc = doc
-	clear(m.values)
-	clear(m.members)
-	clear(m.elements)
+	if len(m.values)+len(m.members)+len(m.elements) > 0 {
+		clear(m.values)
+		clear(m.members)
+		clear(m.elements)
+	}
 }
 
 // find is the place of a path.

@@ -55,7 +55,7 @@ func (s *State) present(p *Paths, v scan.Value, to []uint32) []uint32 {
 		return to
 	}
 	if p.slot >= 0 {
-		if s.known[p.slot] == unknown {
+		if !s.known[p.slot].found {
 			s.found(p.slot, v)
 		}
 		to = append(to, uint32(p.slot))

@@ -8,12 +8,8 @@ import "github.com/pointsman/pointsman/rules/scan"
 type State struct {
 	slots []slot // the Compiler's, read only
 	roots []any
-	// values are those of the slots that are made, places are where those of the
-	// slots below a *scan.Doc are.
-	values []any
-	places []scan.Value
-	known  []progress
-	// loaded are the slots that are found or made.
+	known []known // of each slot
+	// loaded are the slots of which something is known.
 	loaded []int
 	made   made
 	locals []any
@@ -22,14 +18,13 @@ type State struct {
 	steps, allowed int
 }
 
-// progress is what is known of a slot.
-type progress uint8
-
-const (
-	unknown progress = iota
-	isFound          // its place
-	isMade           // its value
-)
+// known is what is known of a slot: where its value is in a *scan.Doc, and the
+// value.
+type known struct {
+	found, made bool
+	place       scan.Value
+	value       any
+}
 
 // scope is the element a predicate looks at.
 type scope struct {
@@ -57,7 +52,7 @@ type step struct {
 func (s *State) Reset(roots ...any) {
 	s.roots = append(s.roots[:0], roots...)
 	for _, i := range s.loaded {
-		s.values[i], s.places[i], s.known[i] = nil, scan.Value{}, unknown
+		s.known[i] = known{}
 	}
 	s.loaded = s.loaded[:0]
 	var doc *scan.Doc
@@ -89,29 +84,30 @@ func (s *State) Overrun() bool { return s.steps < 0 }
 // Place is where the value of a path that Compiler.Slot has numbered is in the
 // *scan.Doc, none when it is missing.
 func (s *State) Place(i int) scan.Value {
-	if s.known[i] == unknown {
+	k := &s.known[i]
+	if !k.found {
 		s.found(i, s.made.find(s.slots[i].path))
 	}
-	return s.places[i]
+	return k.place
 }
 
 func (s *State) found(i int, at scan.Value) {
-	s.known[i], s.places[i] = isFound, at
+	s.known[i].found, s.known[i].place = true, at
 	s.loaded = append(s.loaded, i)
 }
 
 func (s *State) load(i int) any {
+	k := &s.known[i]
 	switch {
-	case s.known[i] == isMade:
+	case k.made:
 	case s.made.doc != nil && s.slots[i].root == 0:
-		s.values[i] = s.made.value(s.Place(i), s.slots[i].path)
-		s.known[i] = isMade
+		k.value = s.made.value(s.Place(i), s.slots[i].path)
 	default:
-		s.known[i] = isMade
+		k.value, _ = s.slots[i].lookup(s.roots)
 		s.loaded = append(s.loaded, i)
-		s.values[i], _ = s.slots[i].lookup(s.roots)
 	}
-	return s.values[i]
+	k.made = true
+	return k.value
 }
 
 // lookup also tells whether the field is there at all.
