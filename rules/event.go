@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -41,14 +42,17 @@ const (
 // must not be changed. Events come from ParseEvent, ParseBatch and NewEvent;
 // the zero Event is of no use.
 type Event struct {
-	// doc is the JSON format. The attributes share its memory where they can.
-	doc   scan.Doc
+	// json is the JSON format. The attributes share its memory where they can.
+	json []byte
+	// scanned is json for whoever needs it first; see take.
+	scanned atomic.Pointer[scan.Doc]
+
 	attrs Attributes
 	// names are the keys of attrs.Extensions, sorted.
 	names []string
 	kind  dataKind
-	// data is the value of data or data_base64 within doc.
-	data scan.Value
+	// data is the value of data or data_base64 as JSON text, within json.
+	data []byte
 
 	digestOnce sync.Once
 	digest     [16]byte
@@ -67,6 +71,14 @@ const (
 	dataText
 	dataBase64
 )
+
+// member is the name of the member that has the data.
+func (k dataKind) member() string {
+	if k == dataBase64 {
+		return "data_base64"
+	}
+	return "data"
+}
 
 // Attributes are the context attributes of an event. An empty string means not
 // set, which none of the attributes may be when present.
@@ -185,7 +197,9 @@ func (e *Event) WithExtension(name string, value any) (*Event, error) {
 	if err := out.check(); err != nil {
 		return nil, err
 	}
-	out.render(nil, e.data)
+	doc := e.take()
+	defer putBack(doc)
+	out.render(nil, doc.Root().Member(e.kind.member()))
 	return out, nil
 }
 
@@ -229,7 +243,7 @@ func (e *Event) Time() time.Time {
 // source, type, then the other attributes by name, then data as it was sent
 // (numbers of any length, escapes and inner white space included) or
 // data_base64.
-func (e *Event) JSON() []byte { return e.doc.Text() }
+func (e *Event) JSON() []byte { return e.json }
 
 // Data returns the value of the data member as JSON text as it was sent, nil
 // when the event has no data or has data_base64.
@@ -237,7 +251,7 @@ func (e *Event) Data() []byte {
 	if e.kind == dataBase64 {
 		return nil
 	}
-	return e.data.Raw()
+	return e.data
 }
 
 // Digest tells contents apart: it is equal for the same attributes and the same
@@ -254,7 +268,11 @@ func (e *Event) Digest() [16]byte {
 // Value returns the event as expressions see it: the JSON format decoded once,
 // integers within int64 as int64, other numbers as float64. Read only.
 func (e *Event) Value() map[string]any {
-	e.valueOnce.Do(func() { e.value, _ = e.doc.Root().Any().(map[string]any) })
+	e.valueOnce.Do(func() {
+		doc := e.take()
+		defer putBack(doc)
+		e.value, _ = doc.Root().Any().(map[string]any)
+	})
 	return e.value
 }
 
@@ -302,12 +320,17 @@ func (e *Event) each(text func(name, value string), ext func(name string, value 
 	}
 }
 
-// render writes e.doc with the data, given as a JSON string or else as a value;
-// e.kind says which member it is.
+// render writes e.json with the data, given as a JSON string or else as a value.
 func (e *Event) render(quoted []byte, data scan.Value) {
+	raw := quoted
+	if raw == nil {
+		raw = data.Raw()
+	}
 	a := &e.attrs
-	size := 200 + len(a.ID) + len(a.Source) + len(a.Type) + len(a.Subject) + len(a.Time) + len(a.DataContentType) + len(a.DataSchema)
-	w := scan.NewWriter(size+32*len(e.names)+len(quoted)+len(data.Raw()), 9+len(e.names), data)
+	// What the names and marks around them take, and the values; escapes are rare.
+	size := 140 + len(a.ID) + len(a.Source) + len(a.Type) + len(a.Subject) + len(a.Time) + len(a.DataContentType) + len(a.DataSchema) + len(raw)
+	doc, _ := docs.Get().(*scan.Doc)
+	w := scan.NewWriter(doc, size+32*len(e.names))
 	e.each(w.Text, func(name string, value any) {
 		switch v := value.(type) {
 		case string:
@@ -318,27 +341,40 @@ func (e *Event) render(quoted []byte, data scan.Value) {
 			w.Int(name, int64(v))
 		}
 	})
-	member, id := "data", 0
-	if e.kind == dataBase64 {
-		member = "data_base64"
-	}
 	switch {
 	case quoted != nil:
-		id = w.Quoted(member, quoted)
+		w.Quoted(e.kind.member(), quoted)
 	case e.kind != noData:
-		id = w.Value(member, data)
+		w.Value(e.kind.member(), data)
 	}
-	e.doc = w.Doc()
+	e.json = w.End()
 	if e.kind != noData {
-		e.data = e.doc.At(id)
+		end := len(e.json) - 1
+		e.data = e.json[end-len(raw) : end : end]
 	}
+	e.scanned.Store(doc)
+}
+
+// take returns e.json scanned, to be put back. The scan of ParseEvent or NewEvent
+// is for the first who asks, which is all but always the matching that follows;
+// others scan the text again. So an event that is kept for long, or by the
+// thousand, does not keep twice its size.
+func (e *Event) take() *scan.Doc {
+	if doc := e.scanned.Swap(nil); doc != nil {
+		return doc
+	}
+	s, _ := scanners.Get().(*scan.Scanner)
+	defer release(s)
+	doc, _ := docs.Get().(*scan.Doc)
+	_, _ = s.Scan(e.json, 0, storedDepth+1) // it is valid
+	s.Move(doc)
+	return doc
 }
 
 // sum hashes the mode-independent form: each attribute and the data, all with
 // their lengths, so that no two events share a form.
 func (e *Event) sum() [16]byte {
-	data := e.data.Raw()
-	buf := make([]byte, 0, 512+len(data))
+	buf := make([]byte, 0, 512+len(e.data))
 	e.eachOfContent(func(name, text string) {
 		buf = append(append(buf, name...), 0)
 		buf = binary.AppendUvarint(buf, uint64(len(text)))
@@ -351,17 +387,17 @@ func (e *Event) sum() [16]byte {
 	case dataJSON:
 		buf = append(buf, 'j')
 		at := len(buf)
-		buf = append(buf, data...)
+		buf = append(buf, e.data...)
 		canonical := jsontext.Value(buf[at:])
 		// The text is valid; member order, escapes and white space go.
 		_ = canonical.Format(jsontext.ReorderRawObjects(true))
 		buf = append(buf[:at], canonical...)
 	case dataText:
 		buf = append(buf, 'b')
-		buf, _ = jsontext.AppendUnquote(buf, data)
+		buf, _ = jsontext.AppendUnquote(buf, e.data)
 	case dataBase64:
 		buf = append(buf, 'b')
-		buf, _ = base64.StdEncoding.AppendDecode(buf, data[1:len(data)-1])
+		buf, _ = base64.StdEncoding.AppendDecode(buf, e.data[1:len(e.data)-1])
 	}
 	sum := sha256.Sum256(buf)
 	return [16]byte(sum[:16])

@@ -15,3 +15,12 @@ func release(s *scan.Scanner) {
 	s.Forget()
 	scanners.Put(s)
 }
+
+// docs keeps what texts were scanned into, as scanners does.
+var docs = sync.Pool{New: func() any { return new(scan.Doc) }}
+
+// putBack gives back what Event.take returned.
+func putBack(doc *scan.Doc) {
+	doc.Forget()
+	docs.Put(doc)
+}

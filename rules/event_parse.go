@@ -222,7 +222,7 @@ func (p *parser) finish() *EventError {
 		}
 		ev.kind = dataBase64
 		ev.render(text, scan.Value{})
-		ev.attrs.move(&ev.doc)
+		ev.moveAttributes()
 		return nil
 	case !isData:
 	case ev.attrs.DataContentType == "" || mediaType(ev.attrs.DataContentType).json():
@@ -236,15 +236,15 @@ func (p *parser) finish() *EventError {
 		}
 	}
 	ev.render(nil, p.data)
-	ev.attrs.move(&ev.doc)
+	ev.moveAttributes()
 	return nil
 }
 
-// move makes the attributes of the specification share the memory of doc, which
-// has the same.
-func (a *Attributes) move(doc *scan.Doc) {
-	for name, v := range doc.Root().Members {
-		if field := a.known(name.Text()); field != nil {
+// moveAttributes makes the attributes of the specification share the memory of
+// e.json, which has the same.
+func (e *Event) moveAttributes() {
+	for name, v := range e.scanned.Load().Root().Members {
+		if field := e.attrs.known(name.Text()); field != nil {
 			*field = v.Text()
 		}
 	}

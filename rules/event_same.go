@@ -70,12 +70,12 @@ func sameData(a, b *Event) bool {
 func (e *Event) decoded() (data []byte, isJSON bool) {
 	switch e.kind {
 	case dataJSON:
-		return e.data.Raw(), true
+		return e.data, true
 	case dataText:
-		data, _ = jsontext.AppendUnquote(nil, e.data.Raw())
+		data, _ = jsontext.AppendUnquote(nil, e.data)
 		return data, false
 	case dataBase64:
-		data, _ = base64.StdEncoding.DecodeString(e.data.Text())
+		data, _ = base64.StdEncoding.AppendDecode(nil, e.data[1:len(e.data)-1])
 		if !mediaType(e.attrs.DataContentType).json() {
 			return data, false
 		}

@@ -59,3 +59,10 @@ func (rs *Ruleset) MatchEach(v map[string]any) []Match {
 	defer rs.release(s)
 	return s.each(rs.rules, nil)
 }
+
+// Scanned is the event's text, scanned for MatchScanned.
+func (e *Event) Scanned() *scan.Doc { return e.take() }
+
+// MatchScanned is Match of an event that is scanned: Match of an event that has
+// been matched before scans it again.
+func (rs *Ruleset) MatchScanned(doc *scan.Doc) []Match { return rs.match(doc, nil) }

@@ -34,11 +34,13 @@ type Confined map[string]struct{}
 
 // Match returns one Match for each rule whose when is true or failed, in file
 // order. The rules of one Ruleset share what they read of the event.
-func (rs *Ruleset) Match(ev *Event) []Match { return rs.match(&ev.doc, nil) }
+func (rs *Ruleset) Match(ev *Event) []Match { return rs.MatchConfined(ev, nil) }
 
 // MatchConfined is Match with some rules confined; nil: none.
 func (rs *Ruleset) MatchConfined(ev *Event, confined Confined) []Match {
-	return rs.match(&ev.doc, confined)
+	doc := ev.take()
+	defer putBack(doc)
+	return rs.match(doc, confined)
 }
 
 func (rs *Ruleset) match(event *scan.Doc, confined Confined) []Match {

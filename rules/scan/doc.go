@@ -56,8 +56,8 @@ func (n node) size() int  { return int(n & MaxText) }
 // header is how many nodes a List or Map has before what is in it.
 const header = 2
 
-// Doc is a valid JSON text and where its values lie. It is immutable, as is its
-// text, and safe for concurrent use.
+// Doc is a valid JSON text and where its values lie. It is safe for concurrent
+// use until it is forgotten; its text never changes.
 type Doc struct {
 	text  []byte
 	nodes []node
@@ -65,6 +65,15 @@ type Doc struct {
 
 // Text returns the JSON text, which must not be changed.
 func (d *Doc) Text() []byte { return d.text }
+
+// Forget lets go of the text, so that the memory of d can be used for another one:
+// no Value of it may be used any more, but Go values made of it may.
+func (d *Doc) Forget() {
+	d.text = nil
+	if d.nodes = d.nodes[:0]; cap(d.nodes) > keptNodes {
+		d.nodes = nil
+	}
+}
 
 // Root is the outermost value.
 func (d *Doc) Root() Value {

@@ -88,16 +88,22 @@ func (s *Scanner) Scan(text []byte, from, depth int) (end int, err error) {
 // what Scan was given.
 func (s *Scanner) Doc() *Doc { return &s.doc }
 
+// Move makes to what Scan read last. The scanner takes the memory of to, and has
+// no Doc until the next Scan.
+func (s *Scanner) Move(to *Doc) {
+	nodes := to.nodes[:0]
+	*to = s.doc
+	s.doc = Doc{nodes: nodes}
+}
+
 // TooLarge is the offset of the first digit of the first number that no float64
 // can hold, -1 when there is none. Such a number is no fault of JSON.
 func (s *Scanner) TooLarge() int { return s.tooLarge }
 
 // Forget lets go of the text, and of memory that one long text took.
 func (s *Scanner) Forget() {
-	s.doc.text, s.err = nil, nil
-	if cap(s.doc.nodes) > keptNodes {
-		s.doc.nodes = nil
-	}
+	s.err = nil
+	s.doc.Forget()
 	if cap(s.frames) > keptNodes {
 		s.frames = nil
 	}

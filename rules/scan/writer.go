@@ -10,19 +10,16 @@ import (
 // Writer writes an object and notes where its members lie: what it writes need
 // not be scanned again. The caller sees to it that no name is there twice.
 type Writer struct {
+	doc   *Doc
 	text  []byte
 	nodes []node
 	count int
 }
 
-// NewWriter makes a writer of an object of about size bytes that will hold the
-// value data, if any, and members others.
-func NewWriter(size, members int, data Value) *Writer {
-	nodes := header + 2*(members+1)
-	if k := data.Kind(); k == List || k == Map {
-		nodes += data.doc.behind(data.at) - data.at
-	}
-	w := &Writer{text: make([]byte, 0, size), nodes: make([]node, 0, nodes)}
+// NewWriter makes a writer of an object of about size bytes. doc, which has been
+// forgotten or is new, becomes what is written; its text is memory of its own.
+func NewWriter(doc *Doc, size int) Writer {
+	w := Writer{doc: doc, text: make([]byte, 0, size), nodes: doc.nodes[:0]}
 	w.text = append(w.text, '{')
 	w.nodes = append(w.nodes, 0, 0)
 	return w
@@ -45,14 +42,12 @@ func (w *Writer) Text(name, value string) {
 	w.quoted(begin)
 }
 
-// Quoted adds a member that is a text, given as a JSON string, and returns the ID
-// of its value.
-func (w *Writer) Quoted(name string, value []byte) int {
+// Quoted adds a member that is a text, given as a JSON string.
+func (w *Writer) Quoted(name string, value []byte) {
 	w.name(name)
 	begin := len(w.text)
 	w.text = append(w.text, value...)
 	w.quoted(begin)
-	return len(w.nodes) - 1
 }
 
 // quoted notes the JSON string that was written last.
@@ -83,9 +78,8 @@ func (w *Writer) Int(name string, value int64) {
 	w.nodes = append(w.nodes, newNode(Int, begin, len(w.text)-begin))
 }
 
-// Value adds a member that is a value of another text, byte for byte, and returns
-// the ID of its own.
-func (w *Writer) Value(name string, v Value) int {
+// Value adds a member that is a value of another text, byte for byte.
+func (w *Writer) Value(name string, v Value) {
 	w.name(name)
 	by, from := len(w.text), len(w.nodes)
 	begin, end := v.span()
@@ -102,13 +96,13 @@ func (w *Writer) Value(name string, v Value) int {
 			moved[i] += node(offset)
 		}
 	}
-	return from
 }
 
-// Doc ends the object. The Writer is of no use afterwards.
-func (w *Writer) Doc() Doc {
+// End ends the object and returns its text. The Writer is of no use afterwards.
+func (w *Writer) End() []byte {
 	w.text = append(w.text, '}')
 	w.nodes[0] = newNode(Map, 0, len(w.nodes))
 	w.nodes[1] = newNode(0, w.count, len(w.text))
-	return Doc{w.text, w.nodes}
+	*w.doc = Doc{w.text, w.nodes}
+	return w.text
 }
