@@ -320,7 +320,8 @@ func (e *Event) each(text func(name, value string), ext func(name string, value 
 	}
 }
 
-// render writes e.json with the data, given as a JSON string or else as a value.
+// render writes e.json with the data, given as a JSON string or else as a value,
+// and makes the attributes of the specification share its memory.
 func (e *Event) render(quoted []byte, data scan.Value) {
 	raw := quoted
 	if raw == nil {
@@ -331,7 +332,12 @@ func (e *Event) render(quoted []byte, data scan.Value) {
 	size := 140 + len(a.ID) + len(a.Source) + len(a.Type) + len(a.Subject) + len(a.Time) + len(a.DataContentType) + len(a.DataSchema) + len(raw)
 	doc, _ := docs.Get().(*scan.Doc)
 	w := scan.NewWriter(doc, size+32*len(e.names))
-	e.each(w.Text, func(name string, value any) {
+	e.each(func(name, value string) {
+		kept := w.Text(name, value)
+		if field := a.known(name); field != nil {
+			*field = kept
+		}
+	}, func(name string, value any) {
 		switch v := value.(type) {
 		case string:
 			w.Text(name, v)

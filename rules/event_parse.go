@@ -132,7 +132,7 @@ func (p *parser) member(name, value scan.Value) *EventError {
 }
 
 // attribute takes in one context attribute. Those of the specification share the
-// memory of the text until finish.
+// memory of the text until render.
 func (p *parser) attribute(name string, v scan.Value) *EventError {
 	if err := checkName(name); err != nil {
 		return err
@@ -222,7 +222,6 @@ func (p *parser) finish() *EventError {
 		}
 		ev.kind = dataBase64
 		ev.render(text, scan.Value{})
-		ev.moveAttributes()
 		return nil
 	case !isData:
 	case ev.attrs.DataContentType == "" || mediaType(ev.attrs.DataContentType).json():
@@ -236,18 +235,7 @@ func (p *parser) finish() *EventError {
 		}
 	}
 	ev.render(nil, p.data)
-	ev.moveAttributes()
 	return nil
-}
-
-// moveAttributes makes the attributes of the specification share the memory of
-// e.json, which has the same.
-func (e *Event) moveAttributes() {
-	for name, v := range e.scanned.Load().Root().Members {
-		if field := e.attrs.known(name.Text()); field != nil {
-			*field = v.Text()
-		}
-	}
 }
 
 // normalBase64 checks a data_base64 value and returns it without JSON escapes.

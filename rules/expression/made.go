@@ -27,15 +27,6 @@ func (m *made) reset(doc *scan.Doc) {
 	}
 }
 
-// find is the place of a path.
-func (m *made) find(path []step) scan.Value {
-	v := m.doc.Root()
-	for i := range path {
-		v = m.below(v, &path[i])
-	}
-	return v
-}
-
 func (m *made) below(v scan.Value, st *step) scan.Value {
 	if v.Len() < many {
 		if st.list {
@@ -81,7 +72,7 @@ func (m *made) below(v scan.Value, st *step) scan.Value {
 	return all[st.name]
 }
 
-// value is what is at a place, which find has found by the path.
+// value is what is at the place that the path leads to.
 func (m *made) value(v scan.Value, path []step) any {
 	if k := v.Kind(); k != scan.List && k != scan.Map {
 		return v.Scalar()

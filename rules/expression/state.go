@@ -36,6 +36,8 @@ type scope struct {
 type slot struct {
 	root int
 	path []step
+	// parent is the slot of a path that begins it, if it has steps.
+	parent int
 }
 
 // step is a map key or, when name is empty and list is set, a list index.
@@ -86,7 +88,14 @@ func (s *State) Overrun() bool { return s.steps < 0 }
 func (s *State) Place(i int) scan.Value {
 	k := &s.known[i]
 	if !k.found {
-		s.found(i, s.made.find(s.slots[i].path))
+		at := s.made.doc.Root()
+		if sl := &s.slots[i]; len(sl.path) > 0 {
+			at = s.Place(sl.parent)
+			for n := len(s.slots[sl.parent].path); n < len(sl.path); n++ {
+				at = s.made.below(at, &sl.path[n])
+			}
+		}
+		s.found(i, at)
 	}
 	return k.place
 }

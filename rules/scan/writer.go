@@ -3,6 +3,7 @@ package scan
 import (
 	"bytes"
 	"strconv"
+	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -34,12 +35,17 @@ func (w *Writer) name(name string) {
 	w.nodes = append(w.nodes, newNode(Text, len(w.text)-2-len(name), len(name)))
 }
 
-// Text adds a member that is a text in UTF-8.
-func (w *Writer) Text(name, value string) {
+// Text adds a member that is a text in UTF-8, and returns value in memory that
+// what is written has already, or else in memory of its own.
+func (w *Writer) Text(name, value string) string {
 	w.name(name)
 	begin := len(w.text)
 	w.text, _ = jsontext.AppendQuote(w.text, value) // its only error is invalid UTF-8
 	w.quoted(begin)
+	if len(w.text)-begin-2 != len(value) { // it has escapes
+		return strings.Clone(value)
+	}
+	return shared(w.text[begin+1 : len(w.text)-1])
 }
 
 // Quoted adds a member that is a text, given as a JSON string.
