@@ -22,7 +22,7 @@ type State struct {
 // value.
 type known struct {
 	found, made bool
-	place       scan.Value
+	place       int32 // its ID, -1 for none
 	value       any
 }
 
@@ -97,11 +97,18 @@ func (s *State) Place(i int) scan.Value {
 		}
 		s.found(i, at)
 	}
-	return k.place
+	if k.place < 0 {
+		return scan.Value{}
+	}
+	return s.made.doc.At(int(k.place))
 }
 
 func (s *State) found(i int, at scan.Value) {
-	s.known[i].found, s.known[i].place = true, at
+	id := int32(-1)
+	if at.Kind() != scan.None {
+		id = int32(at.ID())
+	}
+	s.known[i].found, s.known[i].place = true, id
 	s.loaded = append(s.loaded, i)
 }
 

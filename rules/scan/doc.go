@@ -188,15 +188,25 @@ func (v Value) Member(name string) Value {
 	if v.Kind() != Map {
 		return Value{}
 	}
-	d, end := v.doc, v.doc.nodes[v.at].size()
-	for i := v.at + header; i < end; i = d.behind(i + 1) {
-		switch n := d.nodes[i]; {
+	d := v.doc
+	nodes := d.nodes[:d.nodes[v.at].size()]
+	like := newNode(Text, 0, len(name)) // without its offset
+	for i := v.at + header; i+1 < len(nodes); {
+		n := nodes[i]
+		switch {
+		case n&^(MaxText<<offsetBits) == like:
+			if begin := n.begin(); string(d.text[begin:begin+len(name)]) == name {
+				return Value{d, i + 1}
+			}
 		case n.kind() == escaped:
 			if (Value{d, i}).Text() == name {
 				return Value{d, i + 1}
 			}
-		case n.size() == len(name) && string(d.text[n.begin():n.begin()+len(name)]) == name:
-			return Value{d, i + 1}
+		}
+		if n = nodes[i+1]; n.kind() >= List {
+			i = n.size()
+		} else {
+			i += 2
 		}
 	}
 	return Value{}
