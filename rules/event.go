@@ -392,12 +392,14 @@ func (e *Event) sum() [16]byte {
 	case noData:
 	case dataJSON:
 		buf = append(buf, 'j')
-		at := len(buf)
-		buf = append(buf, e.data...)
-		canonical := jsontext.Value(buf[at:])
-		// The text is valid; member order, escapes and white space go.
-		_ = canonical.Format(jsontext.ReorderRawObjects(true))
-		buf = append(buf[:at], canonical...)
+		doc := e.scanned.Swap(nil)
+		if doc != nil {
+			defer e.scanned.Store(doc) // for the matching
+		} else {
+			doc = e.take()
+			defer putBack(doc)
+		}
+		buf = doc.Root().Member(e.kind.member()).AppendSorted(buf)
 	case dataText:
 		buf = append(buf, 'b')
 		buf, _ = jsontext.AppendUnquote(buf, e.data)

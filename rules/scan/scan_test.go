@@ -113,6 +113,13 @@ func compare(t *testing.T, text []byte) {
 	if got := bytes.TrimSpace(text); string(got) != string(root.Raw()) {
 		t.Fatalf("%q: raw %q", text, root.Raw())
 	}
+	sorted := jsontext.Value(bytes.Clone(text))
+	if err := sorted.Format(jsontext.ReorderRawObjects(true)); err != nil {
+		t.Fatal(err)
+	}
+	if got := string(root.AppendSorted(nil)); got != string(sorted) {
+		t.Fatalf("%q: sorted %q, by jsontext %q", text, got, sorted)
+	}
 	lookUp(t, root, want)
 }
 
@@ -205,6 +212,7 @@ var corners = []struct{ name, verdict, text string }{
 	{"n_closed_by_bracket", "n", `{"a":1]`}, {"n_null_as_name", "n", `{null:1}`}, {"n_array_as_name", "n", `{[]:1}`},
 	{"i_name_twice", "n", `{"a":1,"a":1}`}, {"i_name_twice_escaped", "n", `{"a":1,"\u0061":2}`}, {"i_escaped_name_twice", "n", `{"\u0061":1,"\u0061":2}`},
 	{"i_name_twice_deep", "n", `[{"b":{"a":1,"c":[],"a":1}}]`}, {"y_name_in_two_objects", "y", `{"a":{"a":{"a":1}},"b":{"a":1}}`}, {"i_empty_name_twice", "n", `{"":1,"":2}`},
+	{"y_names_in_order", "y", `{"b":{"d":1, "c":2},"a":3,"":4,"\u0061b":5,"😀":6,"\ue000":7,"\ud83d\ude01":8,"é":9,"\uffff":10,"éa":11}`},
 	{"y_names_alike", "y", `{"a":1,"A":1,"a ":1,"b":1,"aaaaaaaab":1,"aaaaaaaac":1,"aaaaaaaa":1}`}, {"y_composed_and_not", "y", `{"é":1,"e\u0301":1}`},
 
 	{"y_zero", "y", `0`}, {"y_minus_zero", "y", `-0`}, {"y_fraction", "y", `0.10`}, {"y_exponents", "y", `[1e2,1E2,1e+2,1e-2,0e0,1.5e007]`}, {"n_leading_zero", "n", `01`},
