@@ -182,7 +182,7 @@ value:
 		if end < len(text) && text[end] == '"' {
 			nodes = append(nodes, newNode(Text, begin, end-begin))
 		} else {
-			k := Text
+			var k Kind
 			if end, k = s.text(end); end < 0 {
 				return -1
 			}

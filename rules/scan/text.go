@@ -127,9 +127,12 @@ func (s *Scanner) badUnit(i int) int {
 	return s.fail(Syntax, i)
 }
 
-// badPair is that of the first half of a pair without a second.
+// badPair is that of the first half of a pair without a second, whose digits
+// begin with dc to df.
 func (s *Scanner) badPair(i int) int {
-	if rest := s.doc.text[i+6:]; s.cutOff(i+6) && !(len(rest) > 2 && rest[2]|0x20 != 'd') && !(len(rest) > 3 && rest[3]|0x20 < 'c') {
+	rest := s.doc.text[i+6:]
+	other := len(rest) > 2 && rest[2]|0x20 != 'd' || len(rest) > 3 && rest[3]|0x20 < 'c'
+	if s.cutOff(i+6) && !other {
 		return s.fail(Early, len(s.doc.text))
 	}
 	return s.fail(Syntax, i)
