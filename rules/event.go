@@ -8,10 +8,13 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/pointsman/pointsman/rules/scan"
 )
 
 // SpecVersion is the only version of CloudEvents that is accepted.
@@ -19,6 +22,10 @@ const SpecVersion = "1.0"
 
 // DefaultDepth is the nesting that data may have when Limits says nothing.
 const DefaultDepth = 64
+
+// maxData is the most bytes that the data of NewEvent may have: written as JSON
+// it is at most six times as long.
+const maxData = scan.MaxText / 8
 
 // Sizes that an event may not exceed, in bytes of UTF-8 except maxExtensions.
 const (
@@ -35,7 +42,11 @@ const (
 // must not be changed. Events come from ParseEvent, ParseBatch and NewEvent;
 // the zero Event is of no use.
 type Event struct {
-	json  []byte
+	// json is the JSON format. The attributes share its memory where they can.
+	json []byte
+	// scanned is json for whoever needs it first; see take.
+	scanned atomic.Pointer[scan.Doc]
+
 	attrs Attributes
 	// names are the keys of attrs.Extensions, sorted.
 	names []string
@@ -60,6 +71,14 @@ const (
 	dataText
 	dataBase64
 )
+
+// member is the name of the member that has the data.
+func (k dataKind) member() string {
+	if k == dataBase64 {
+		return "data_base64"
+	}
+	return "data"
+}
 
 // Attributes are the context attributes of an event. An empty string means not
 // set, which none of the attributes may be when present.
@@ -93,27 +112,27 @@ func (l Limits) depth() int {
 // without lone surrogates, numbers within the range of float64; nothing but
 // white space may follow the object. The error is an *EventError.
 func ParseEvent(text []byte, lim Limits) (*Event, error) {
-	s := scan(text, lim.depth()+1)
-	if s.deep >= 0 {
-		return nil, tooDeep(s.deep, lim)
-	}
-	dec := newDecoder(text)
-	defer release(dec, text)
-	ev, err := parseObject(dec)
+	s, _ := scanners.Get().(*scan.Scanner)
+	defer release(s)
+	end, err := s.Scan(text, 0, lim.depth()+1)
 	if err != nil {
-		return nil, err
+		return nil, scanError(err, lim)
 	}
-	if err := atEnd(dec); err != nil {
-		return nil, err
+	ev, fault := parseObject(s)
+	if fault != nil {
+		return nil, fault
 	}
-	if s.number >= 0 {
-		return nil, badNumber(s.number)
+	if fault := atEnd(text, end); fault != nil {
+		return nil, fault
+	}
+	if at := s.TooLarge(); at >= 0 {
+		return nil, badNumber(at)
 	}
 	return ev, nil
 }
 
 // storedDepth is deeper than any limit that an event can have passed, and less
-// than the tokenizer's own.
+// than jsontext's own.
 const storedDepth = 9_000
 
 // ParseStored decodes an event that was accepted before, whatever the limits
@@ -134,34 +153,42 @@ func NewEvent(a Attributes, data []byte, lim Limits) (*Event, error) {
 	if err := ev.check(); err != nil {
 		return nil, err
 	}
+	if len(data) > maxData {
+		return nil, &EventError{Code: CodeBadData, Attribute: "data", Offset: maxData, Msg: "data is longer than an event can hold"}
+	}
 	mt := mediaType(a.DataContentType)
 	switch {
 	case len(data) == 0:
+		ev.render(nil, scan.Value{})
 	case a.DataContentType == "" || mt.json():
-		raw, err := checkJSON(data, lim)
+		s, _ := scanners.Get().(*scan.Scanner)
+		defer release(s)
+		v, err := scanJSON(s, data, lim)
 		if err != nil {
 			return nil, err
 		}
-		ev.kind, ev.data = dataJSON, raw
+		ev.kind = dataJSON
+		ev.render(nil, v)
 	case mt.text() && utf8.Valid(data):
 		text, err := jsontext.AppendQuote(nil, data)
 		if err != nil {
 			return nil, &EventError{Code: CodeBadData, Offset: -1, Msg: "data is not text"}
 		}
-		ev.kind, ev.data = dataText, text
+		ev.kind = dataText
+		ev.render(text, scan.Value{})
 	default:
 		text := make([]byte, 0, 2+base64.StdEncoding.EncodedLen(len(data)))
-		text = base64.StdEncoding.AppendEncode(append(text, '"'), data)
-		ev.kind, ev.data = dataBase64, append(text, '"')
+		text = append(base64.StdEncoding.AppendEncode(append(text, '"'), data), '"')
+		ev.kind = dataBase64
+		ev.render(text, scan.Value{})
 	}
-	ev.render()
 	return ev, nil
 }
 
 // WithExtension returns the event with an extension set: a string, bool or
 // int32. The error is an *EventError.
 func (e *Event) WithExtension(name string, value any) (*Event, error) {
-	out := &Event{attrs: e.attrs, kind: e.kind, data: e.data}
+	out := &Event{attrs: e.attrs, kind: e.kind}
 	out.attrs.Extensions = maps.Clone(e.attrs.Extensions)
 	if out.attrs.Extensions == nil {
 		out.attrs.Extensions = make(map[string]any, 1)
@@ -170,7 +197,9 @@ func (e *Event) WithExtension(name string, value any) (*Event, error) {
 	if err := out.check(); err != nil {
 		return nil, err
 	}
-	out.render()
+	doc := e.take()
+	defer putBack(doc)
+	out.render(nil, doc.Root().Member(e.kind.member()))
 	return out, nil
 }
 
@@ -239,7 +268,11 @@ func (e *Event) Digest() [16]byte {
 // Value returns the event as expressions see it: the JSON format decoded once,
 // integers within int64 as int64, other numbers as float64. Read only.
 func (e *Event) Value() map[string]any {
-	e.valueOnce.Do(func() { e.value = e.decode() })
+	e.valueOnce.Do(func() {
+		doc := e.take()
+		defer putBack(doc)
+		e.value, _ = doc.Root().Any().(map[string]any)
+	})
 	return e.value
 }
 
@@ -265,61 +298,83 @@ func (a *Attributes) known(name string) *string {
 	return nil
 }
 
-// each calls f for every attribute that is set, required ones first, then by
-// name, with its canonical text.
-func (e *Event) each(f func(name string, value any)) {
-	f("specversion", SpecVersion)
-	f("id", e.attrs.ID)
-	f("source", e.attrs.Source)
-	f("type", e.attrs.Type)
+// each calls text for every attribute that is set and is one of the specification,
+// required ones first and then by name, and ext for the extensions between them.
+func (e *Event) each(text func(name, value string), ext func(name string, value any)) {
+	text("specversion", SpecVersion)
+	text("id", e.attrs.ID)
+	text("source", e.attrs.Source)
+	text("type", e.attrs.Type)
 	rest := e.names
 	for _, name := range [...]string{"datacontenttype", "dataschema", "subject", "time"} {
 		for len(rest) > 0 && rest[0] < name {
-			f(rest[0], e.attrs.Extensions[rest[0]])
+			ext(rest[0], e.attrs.Extensions[rest[0]])
 			rest = rest[1:]
 		}
 		if v := *e.attrs.known(name); v != "" {
-			f(name, v)
+			text(name, v)
 		}
 	}
 	for _, name := range rest {
-		f(name, e.attrs.Extensions[name])
+		ext(name, e.attrs.Extensions[name])
 	}
 }
 
-// render writes e.json and makes e.data a part of it.
-func (e *Event) render() {
-	out := make([]byte, 0, 256+len(e.data))
-	e.each(func(name string, value any) {
-		if len(out) == 0 {
-			out = append(out, `{"`...)
-		} else {
-			out = append(out, `,"`...)
+// render writes e.json with the data, given as a JSON string or else as a value,
+// and makes the attributes of the specification share its memory.
+func (e *Event) render(quoted []byte, data scan.Value) {
+	raw := quoted
+	if raw == nil {
+		raw = data.Raw()
+	}
+	a := &e.attrs
+	// What the names and marks around them take, and the values; escapes are rare.
+	size := 140 + len(a.ID) + len(a.Source) + len(a.Type) + len(a.Subject) + len(a.Time) + len(a.DataContentType) + len(a.DataSchema) + len(raw)
+	doc, _ := docs.Get().(*scan.Doc)
+	w := scan.NewWriter(doc, size+32*len(e.names))
+	e.each(func(name, value string) {
+		kept := w.Text(name, value)
+		if field := a.known(name); field != nil {
+			*field = kept
 		}
-		out = append(append(out, name...), `":`...)
+	}, func(name string, value any) {
 		switch v := value.(type) {
 		case string:
-			// The only error would be invalid UTF-8, which check has refused.
-			out, _ = jsontext.AppendQuote(out, v)
+			w.Text(name, v)
 		case bool:
-			out = strconv.AppendBool(out, v)
+			w.Bool(name, v)
 		case int32:
-			out = strconv.AppendInt(out, int64(v), 10)
+			w.Int(name, int64(v))
 		}
 	})
-	switch e.kind {
-	case noData:
-	case dataBase64:
-		out = append(out, `,"data_base64":`...)
-	default:
-		out = append(out, `,"data":`...)
+	switch {
+	case quoted != nil:
+		w.Quoted(e.kind.member(), quoted)
+	case e.kind != noData:
+		w.Value(e.kind.member(), data)
 	}
-	at := len(out)
-	out = append(out, e.data...)
+	e.json = w.End()
 	if e.kind != noData {
-		e.data = out[at:len(out):len(out)]
+		end := len(e.json) - 1
+		e.data = e.json[end-len(raw) : end : end]
 	}
-	e.json = append(out, '}')
+	e.scanned.Store(doc)
+}
+
+// take returns e.json scanned, to be put back. The scan of ParseEvent or NewEvent
+// is for the first who asks, which is all but always the matching that follows;
+// others scan the text again. So an event that is kept for long, or by the
+// thousand, does not keep twice its size.
+func (e *Event) take() *scan.Doc {
+	if doc := e.scanned.Swap(nil); doc != nil {
+		return doc
+	}
+	s, _ := scanners.Get().(*scan.Scanner)
+	defer release(s)
+	doc, _ := docs.Get().(*scan.Doc)
+	_, _ = s.Scan(e.json, 0, storedDepth+1) // it is valid
+	s.Move(doc)
+	return doc
 }
 
 // sum hashes the mode-independent form: each attribute and the data, all with
@@ -337,12 +392,14 @@ func (e *Event) sum() [16]byte {
 	case noData:
 	case dataJSON:
 		buf = append(buf, 'j')
-		at := len(buf)
-		buf = append(buf, e.data...)
-		canonical := jsontext.Value(buf[at:])
-		// The text is valid; member order, escapes and white space go.
-		_ = canonical.Format(jsontext.ReorderRawObjects(true))
-		buf = append(buf[:at], canonical...)
+		doc := e.scanned.Swap(nil)
+		if doc != nil {
+			defer e.scanned.Store(doc) // for the matching
+		} else {
+			doc = e.take()
+			defer putBack(doc)
+		}
+		buf = doc.Root().Member(e.kind.member()).AppendSorted(buf)
 	case dataText:
 		buf = append(buf, 'b')
 		buf, _ = jsontext.AppendUnquote(buf, e.data)

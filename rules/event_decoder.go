@@ -1,33 +1,26 @@
 package rules
 
 import (
-	"bytes"
 	"sync"
 
-	"github.com/go-json-experiment/json/jsontext"
+	"github.com/pointsman/pointsman/rules/scan"
 )
 
-// decoders keeps used tokenizers: what they allocate to find duplicate names is
-// half of all that parsing an event costs. It is a cache and holds nothing of
-// any event.
-var decoders = sync.Pool{New: func() any { return jsontext.NewDecoder(new(bytes.Buffer)) }}
+// scanners keeps used scanners for the memory they have. It is a cache and holds
+// nothing of any event.
+var scanners = sync.Pool{New: func() any { return new(scan.Scanner) }}
 
-// keepDecoder is the longest text, in bytes, whose tokenizer is used again; a
-// text with a million names leaves a large one behind.
-const keepDecoder = 64 << 10
-
-// newDecoder returns a tokenizer of text. Nothing it returned may be used after
-// release.
-func newDecoder(text []byte) *jsontext.Decoder {
-	dec, _ := decoders.Get().(*jsontext.Decoder)
-	dec.Reset(bytes.NewBuffer(text))
-	return dec
+// release gives a scanner back. Nothing that it read may be used any more.
+func release(s *scan.Scanner) {
+	s.Forget()
+	scanners.Put(s)
 }
 
-func release(dec *jsontext.Decoder, text []byte) {
-	if len(text) > keepDecoder {
-		return
-	}
-	dec.Reset(new(bytes.Buffer)) // lets go of the text
-	decoders.Put(dec)
+// docs keeps what texts were scanned into, as scanners does.
+var docs = sync.Pool{New: func() any { return new(scan.Doc) }}
+
+// putBack gives back what Event.take returned.
+func putBack(doc *scan.Doc) {
+	doc.Forget()
+	docs.Put(doc)
 }

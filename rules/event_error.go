@@ -2,10 +2,10 @@ package rules
 
 import (
 	"errors"
-	"io"
 	"strconv"
+	"strings"
 
-	"github.com/go-json-experiment/json/jsontext"
+	"github.com/pointsman/pointsman/rules/scan"
 )
 
 // The values of EventError.Code.
@@ -93,7 +93,8 @@ func subject(name string) string {
 	return "an attribute "
 }
 
-// showName returns the name if it may appear in errors and logs, else "".
+// showName returns the name if it may appear in errors and logs, else "". It is a
+// copy, which does not keep the event's text.
 func showName(name string) string {
 	if len(name) > maxName {
 		return ""
@@ -103,35 +104,29 @@ func showName(name string) string {
 			return ""
 		}
 	}
-	return name
+	return strings.Clone(name)
 }
 
-// jsonError turns an error of the tokenizer into an *EventError without the
-// pieces of the text that its message quotes.
-func jsonError(err error, base int64) *EventError {
-	var syntax *jsontext.SyntacticError
-	switch {
-	case errors.As(err, &syntax) && errors.Is(err, jsontext.ErrDuplicateName):
+// scanError turns an error of the scanner into an *EventError.
+func scanError(err error, lim Limits) *EventError {
+	var e *scan.Error
+	if !errors.As(err, &e) {
+		return badJSON(-1, "the text is not valid JSON")
+	}
+	switch e.Fault {
+	case scan.Duplicate:
 		return &EventError{
-			Code: CodeDuplicateKey, Offset: base + syntax.ByteOffset,
-			Attribute: duplicateName(syntax.JSONPointer), Msg: "an object has two members of one name",
+			Code: CodeDuplicateKey, Offset: int64(e.Offset),
+			Attribute: showName(e.Name), Msg: "an object has two members of one name",
 		}
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		offset := int64(-1)
-		if syntax != nil {
-			offset = base + syntax.ByteOffset
-		}
-		return badJSON(offset, "the JSON text ends too early")
-	case syntax != nil:
-		return badJSON(base+syntax.ByteOffset, "the text is not valid JSON in UTF-8")
+	case scan.TooDeep:
+		return tooDeep(e.Offset, lim)
+	case scan.Empty:
+		return badJSON(-1, "the JSON text ends too early")
+	case scan.Early:
+		return badJSON(int64(e.Offset), "the JSON text ends too early")
+	case scan.TooLong:
+		return badJSON(int64(e.Offset), "the JSON text is longer than "+strconv.Itoa(scan.MaxText)+" bytes")
 	}
-	return badJSON(-1, "the text is not valid JSON")
-}
-
-// duplicateName is the name of a member given twice in the event object itself.
-func duplicateName(p jsontext.Pointer) string {
-	if p.Parent() != "" {
-		return ""
-	}
-	return showName(p.LastToken())
+	return badJSON(int64(e.Offset), "the text is not valid JSON in UTF-8")
 }

@@ -3,13 +3,11 @@ package rules
 import (
 	"bytes"
 	"encoding/base64"
-	"errors"
-	"io"
 	"strconv"
 	"strings"
 	"unicode/utf8"
 
-	"github.com/go-json-experiment/json/jsontext"
+	"github.com/pointsman/pointsman/rules/scan"
 )
 
 // ParseBatch decodes the CloudEvents JSON batch format: an array of events,
@@ -18,102 +16,74 @@ import (
 // one in text), else an *EventError; CodeTooMany says that there are more than
 // most, whatever the rest looks like.
 func ParseBatch(text []byte, lim Limits, most int) ([]*Event, error) {
-	s := scan(text, lim.depth()+2)
-	dec := newDecoder(text)
-	defer release(dec, text)
-	if kind := dec.PeekKind(); kind != '[' {
-		if _, err := dec.ReadToken(); err != nil {
-			return nil, jsonError(err, 0)
+	s, _ := scanners.Get().(*scan.Scanner)
+	defer release(s)
+	at := scan.Space(text, 0)
+	if at == len(text) || text[at] != '[' {
+		if _, err := s.Scan(text, at, lim.depth()+2); err != nil {
+			return nil, scanError(err, lim)
 		}
-		return nil, badJSON(0, "a batch must be a JSON array")
-	}
-	if _, err := dec.ReadToken(); err != nil {
-		return nil, jsonError(err, 0)
+		return nil, badJSON(int64(at), "a batch must be a JSON array")
 	}
 	evs := []*Event{}
-	for dec.PeekKind() != ']' {
+	if at = scan.Space(text, at+1); at < len(text) && text[at] == ']' {
+		if err := atEnd(text, at+1); err != nil {
+			return nil, err
+		}
+		return evs, nil
+	}
+	for {
 		if most > 0 && len(evs) == most {
 			return nil, &EventError{
 				Code: CodeTooMany, Offset: -1,
 				Msg: "the batch has more than " + strconv.Itoa(most) + " events",
 			}
 		}
-		ev, err := parseElement(dec, s, lim)
+		ev, end, err := parseElement(s, text, at, lim)
 		if err != nil {
 			return nil, &BatchError{Index: len(evs), Err: err}
 		}
 		evs = append(evs, ev)
+		at = scan.Space(text, end)
+		switch {
+		case at == len(text):
+			return nil, badJSON(int64(at), "the JSON text ends too early")
+		case text[at] == ',':
+			at++
+			continue
+		case text[at] != ']':
+			return nil, badJSON(int64(at), "the text is not valid JSON in UTF-8")
+		}
+		if err := atEnd(text, at+1); err != nil {
+			return nil, err
+		}
+		return evs, nil
 	}
-	if _, err := dec.ReadToken(); err != nil {
-		return nil, jsonError(err, 0)
-	}
-	if err := atEnd(dec); err != nil {
-		return nil, err
-	}
-	return evs, nil
 }
 
-// parseElement parses the next event of a batch. What scan found counts for the
-// event it lies in.
-func parseElement(dec *jsontext.Decoder, s scanned, lim Limits) (*Event, *EventError) {
-	if s.deep >= 0 {
-		// The tokenizer must not be led into the deep part: look where it begins.
-		if next := nextElement(dec); s.deep < next || next < 0 {
-			return nil, tooDeep(s.deep, lim)
-		}
-	}
-	ev, err := parseObject(dec)
+// parseElement parses the event of a batch that begins at an offset, and returns
+// where it ends.
+func parseElement(s *scan.Scanner, text []byte, at int, lim Limits) (*Event, int, *EventError) {
+	end, err := s.Scan(text, at, lim.depth()+1)
 	if err != nil {
-		return nil, err
+		return nil, 0, scanError(err, lim)
 	}
-	if s.number >= 0 && int64(s.number) < dec.InputOffset() {
-		return nil, badNumber(s.number)
+	ev, fault := parseObject(s)
+	if fault == nil && s.TooLarge() >= 0 {
+		fault = badNumber(s.TooLarge())
 	}
-	return ev, nil
+	return ev, end, fault
 }
 
-// nextElement is the offset behind the next array element, -1 if there is no
-// telling.
-func nextElement(dec *jsontext.Decoder) int {
-	depth, inString := 0, false
-	rest := dec.UnreadBuffer()
-	for i := 0; i < len(rest); i++ {
-		switch c := rest[i]; {
-		case inString && c == '\\':
-			i++
-		case c == '"':
-			inString = !inString
-		case inString:
-		case c == '[' || c == '{':
-			depth++
-		case c == ']' || c == '}':
-			if depth--; depth <= 0 {
-				return int(dec.InputOffset()) + i
-			}
-		}
+// parseObject makes an event of what was scanned.
+func parseObject(s *scan.Scanner) (*Event, *EventError) {
+	root := s.Doc().Root()
+	if root.Kind() != scan.Map {
+		return nil, badJSON(int64(root.Begin()), "an event must be a JSON object")
 	}
-	return -1
-}
-
-// parseObject parses the event object that comes next.
-func parseObject(dec *jsontext.Decoder) (*Event, *EventError) {
-	tok, err := dec.ReadToken()
-	if err != nil {
-		return nil, jsonError(err, 0)
-	}
-	if tok.Kind() != '{' {
-		return nil, badJSON(dec.InputOffset()-1, "an event must be a JSON object")
-	}
-	p := parser{dec: dec, ev: &Event{}}
-	for {
-		tok, err := dec.ReadToken()
-		if err != nil {
-			return nil, jsonError(err, 0)
-		}
-		if tok.Kind() == '}' {
-			break
-		}
-		if err := p.member(tok.String()); err != nil {
+	p := parser{ev: &Event{}}
+	for name, value := range root.Members {
+		if err := p.member(name, value); err != nil {
 			return nil, err
 		}
 	}
@@ -124,107 +94,106 @@ func parseObject(dec *jsontext.Decoder) (*Event, *EventError) {
 }
 
 // atEnd checks that only white space is left.
-func atEnd(dec *jsontext.Decoder) *EventError {
-	if _, err := dec.ReadToken(); !errors.Is(err, io.EOF) {
-		return badJSON(dec.InputOffset(), "something follows the JSON text")
+func atEnd(text []byte, at int) *EventError {
+	if at = scan.Space(text, at); at < len(text) {
+		return badJSON(int64(at), "something follows the JSON text")
 	}
 	return nil
 }
 
 // parser collects the members of one event object.
 type parser struct {
-	dec         *jsontext.Decoder
 	ev          *Event
 	specversion bool
-	// data and base64 are the values as they were sent, nil when not present.
-	data, base64 jsontext.Value
+	// data and base64 are the values as they were sent, none when not present.
+	data, base64 scan.Value
 }
 
-// member takes in the value of the member name.
-func (p *parser) member(name string) *EventError {
-	offset := p.dec.InputOffset()
-	raw, err := p.dec.ReadValue()
-	if err != nil {
-		return jsonError(err, 0)
-	}
-	switch name {
+// member takes in one member.
+func (p *parser) member(name, value scan.Value) *EventError {
+	switch text := name.Text(); text {
 	case "data":
-		// Cloned because the decoder may reuse its buffer.
-		p.data = raw.Clone()
-		return nil
+		p.data = value
 	case "data_base64":
-		switch raw.Kind() {
-		case 'n':
-		case '"':
-			p.base64 = raw.Clone()
+		switch value.Kind() {
+		case scan.Null:
+		case scan.Text:
+			p.base64 = value
 		default:
-			return &EventError{Code: CodeBadData, Attribute: name, Offset: offset, Msg: "data_base64 is not a string"}
+			return &EventError{Code: CodeBadData, Attribute: "data_base64", Offset: int64(name.End()), Msg: "data_base64 is not a string"}
 		}
-		return nil
-	}
-	if err := p.attribute(name, raw); err != nil {
-		err.Offset = offset
-		return err
+	default:
+		if err := p.attribute(text, value); err != nil {
+			err.Offset = int64(name.End())
+			return err
+		}
 	}
 	return nil
 }
 
-// attribute takes in one context attribute.
-func (p *parser) attribute(name string, raw jsontext.Value) *EventError {
+// attribute takes in one context attribute. Those of the specification share the
+// memory of the text until render.
+func (p *parser) attribute(name string, v scan.Value) *EventError {
 	if err := checkName(name); err != nil {
 		return err
 	}
-	value, err := attributeValue(name, raw)
+	if field := p.ev.attrs.known(name); field != nil || name == "specversion" {
+		return p.known(name, field, v)
+	}
+	value, err := extensionValue(name, v)
 	if err != nil || value == nil {
 		return err
 	}
-	text, isText := value.(string)
-	field := p.ev.attrs.known(name)
-	switch {
-	case name == "specversion" || field != nil:
-		if !isText {
-			return badAttribute(name, "is not a string")
-		}
-		if text == "" {
-			return badAttribute(name, "is empty")
-		}
-		if field != nil {
-			*field = text
-			return nil
-		}
-		p.specversion = true
-		if text != SpecVersion {
-			return badAttribute(name, "is not "+SpecVersion)
-		}
-		return nil
-	default:
-		ext := p.ev.attrs.Extensions
-		if ext == nil {
-			ext = make(map[string]any)
-			p.ev.attrs.Extensions = ext
-		}
-		if len(ext) == maxExtensions {
-			return tooManyExtensions()
-		}
-		ext[name] = value
-		return nil
+	ext := p.ev.attrs.Extensions
+	if ext == nil {
+		ext = make(map[string]any)
+		p.ev.attrs.Extensions = ext
 	}
+	if len(ext) == maxExtensions {
+		return tooManyExtensions()
+	}
+	ext[strings.Clone(name)] = value
+	return nil
 }
 
-// attributeValue returns the string, bool or int32 of an attribute, nil for null.
-func attributeValue(name string, raw jsontext.Value) (any, *EventError) {
-	switch raw.Kind() {
-	case 'n':
-		return nil, nil
-	case 't':
-		return true, nil
-	case 'f':
-		return false, nil
-	case '"':
-		return unquote(raw), nil
-	case '0':
+// known takes in an attribute of the specification; field is nil for
+// specversion.
+func (p *parser) known(name string, field *string, v scan.Value) *EventError {
+	switch v.Kind() {
+	case scan.Null:
+		return nil
+	case scan.Text:
+	default:
+		if _, err := extensionValue(name, v); err != nil {
+			return err
+		}
+		return badAttribute(name, "is not a string")
+	}
+	text := v.Text()
+	if text == "" {
+		return badAttribute(name, "is empty")
+	}
+	if field != nil {
+		*field = text
+		return nil
+	}
+	p.specversion = true
+	if text != SpecVersion {
+		return badAttribute(name, "is not "+SpecVersion)
+	}
+	return nil
+}
+
+// extensionValue returns the string, bool or int32 of an attribute, nil for null.
+func extensionValue(name string, v scan.Value) (any, *EventError) {
+	switch v.Kind() {
+	case scan.Null, scan.True, scan.False:
+		return v.Scalar(), nil
+	case scan.Text:
+		return strings.Clone(v.Text()), nil
+	case scan.Int, scan.Float:
 		// ParseInt takes no fraction and no exponent, as the format asks.
-		n, err := strconv.ParseInt(string(raw), 10, 32)
+		n, err := strconv.ParseInt(string(v.Raw()), 10, 32)
 		if err != nil {
 			return nil, badAttribute(name, "is not a 32-bit integer")
 		}
@@ -233,51 +202,45 @@ func attributeValue(name string, raw jsontext.Value) (any, *EventError) {
 	return nil, badAttribute(name, "is an array or an object")
 }
 
-// unquote returns the string that valid JSON text stands for.
-func unquote(raw []byte) string {
-	if inner := raw[1 : len(raw)-1]; bytes.IndexByte(inner, '\\') < 0 {
-		return string(inner)
-	}
-	out, _ := jsontext.AppendUnquote(nil, raw)
-	return string(out)
-}
-
 // finish puts attributes and data together.
 func (p *parser) finish() *EventError {
 	if !p.specversion {
 		return missing("specversion")
 	}
-	if err := p.ev.check(); err != nil {
+	ev := p.ev
+	if err := ev.check(); err != nil {
 		return err
 	}
-	mt := mediaType(p.ev.attrs.DataContentType)
+	isData, isBase64 := p.data.Kind() != scan.None, p.base64.Kind() != scan.None
 	switch {
-	case p.data != nil && p.base64 != nil:
+	case isData && isBase64:
 		return &EventError{Code: CodeBadData, Attribute: "data_base64", Offset: -1, Msg: "data and data_base64 are both set"}
-	case p.base64 != nil:
+	case isBase64:
 		text, err := normalBase64(p.base64)
 		if err != nil {
 			return err
 		}
-		p.ev.kind, p.ev.data = dataBase64, text
-	case p.data == nil:
-	case p.ev.attrs.DataContentType == "" || mt.json():
-		p.ev.kind, p.ev.data = dataJSON, p.data
-	case p.data.Kind() == '"':
-		p.ev.kind, p.ev.data = dataText, p.data
+		ev.kind = dataBase64
+		ev.render(text, scan.Value{})
+		return nil
+	case !isData:
+	case ev.attrs.DataContentType == "" || mediaType(ev.attrs.DataContentType).json():
+		ev.kind = dataJSON
+	case p.data.Kind() == scan.Text:
+		ev.kind = dataText
 	default:
 		return &EventError{
 			Code: CodeBadData, Attribute: "data", Offset: -1,
 			Msg: "data is not a string, which it must be unless datacontenttype is JSON",
 		}
 	}
-	p.ev.render()
+	ev.render(nil, p.data)
 	return nil
 }
 
 // normalBase64 checks a data_base64 value and returns it without JSON escapes.
-func normalBase64(raw jsontext.Value) ([]byte, *EventError) {
-	text := unquote(raw)
+func normalBase64(v scan.Value) ([]byte, *EventError) {
+	text := v.Text()
 	// The decoder of the standard library skips line ends.
 	if strings.ContainsAny(text, "\r\n") {
 		return nil, badBase64()
@@ -296,209 +259,51 @@ func badBase64() *EventError {
 	}
 }
 
-// checkJSON checks that data is one JSON value and returns a copy of it without
-// the white space around it.
-func checkJSON(data []byte, lim Limits) ([]byte, *EventError) {
-	s := scan(data, lim.depth())
-	if s.deep >= 0 {
-		return nil, tooDeep(s.deep, lim)
-	}
-	dec := newDecoder(data)
-	defer release(dec, data)
-	raw, err := dec.ReadValue()
+// scanJSON scans data that must be one JSON value.
+func scanJSON(s *scan.Scanner, data []byte, lim Limits) (scan.Value, *EventError) {
+	end, err := s.Scan(data, 0, lim.depth())
 	if err != nil {
-		e := jsonError(err, 0)
-		if e.Code == CodeBadJSON {
+		e := scanError(err, lim)
+		switch e.Code {
+		case CodeTooDeep:
+			return scan.Value{}, e
+		case CodeBadJSON:
 			e.Code = CodeBadData
 			e.Msg = "data is not valid JSON in UTF-8, which datacontenttype says it is"
 		}
 		e.Attribute = "data"
-		return nil, e
+		return scan.Value{}, e
 	}
-	raw = raw.Clone()
-	if err := atEnd(dec); err != nil {
+	if err := atEnd(data, end); err != nil {
 		err.Code, err.Attribute = CodeBadData, "data"
+		return scan.Value{}, err
+	}
+	if at := s.TooLarge(); at >= 0 {
+		return scan.Value{}, badNumber(at)
+	}
+	return s.Doc().Root(), nil
+}
+
+// checkJSON checks that data is one JSON value and returns a copy of it without
+// the white space around it.
+func checkJSON(data []byte, lim Limits) ([]byte, *EventError) {
+	s, _ := scanners.Get().(*scan.Scanner)
+	defer release(s)
+	v, err := scanJSON(s, data, lim)
+	if err != nil {
 		return nil, err
 	}
-	if s.number >= 0 {
-		return nil, badNumber(s.number)
-	}
-	return raw, nil
+	return bytes.Clone(v.Raw()), nil
 }
 
-// scanned is what scan found: offsets, -1 for nothing.
-type scanned struct {
-	// deep is the first bracket beyond the depth, number the first number that
-	// no float64 can hold.
-	deep, number int
-}
-
-// scan goes over JSON text that need not be valid. It finds what the tokenizer
-// does not refuse, and excessive depth before the tokenizer recurses into it.
-func scan(text []byte, depth int) scanned {
-	s := scanned{deep: -1, number: -1}
-	open := 0
-	for i := 0; i < len(text); i++ {
-		switch c := text[i]; {
-		case c == '"':
-			i = stringEnd(text, i+1)
-		case c == '{' || c == '[':
-			if open++; open > depth && s.deep < 0 {
-				s.deep = i
-				return s
-			}
-		case c == '}' || c == ']':
-			open--
-		case isDigit(c):
-			end := numberEnd(text, i)
-			if s.number < 0 && beyondFloat(text[i:end]) {
-				s.number = i
-			}
-			i = end - 1
-		}
+// anyJSON is valid JSON text as values, which share its memory.
+func anyJSON(text []byte) any {
+	s, _ := scanners.Get().(*scan.Scanner)
+	defer release(s)
+	if _, err := s.Scan(text, 0, storedDepth); err != nil {
+		return nil // it is valid
 	}
-	return s
-}
-
-// stringEnd returns the offset of the quote that ends the string whose first
-// byte is at i.
-func stringEnd(text []byte, i int) int {
-	for ; i < len(text) && text[i] != '"'; i++ {
-		if text[i] == '\\' {
-			i++
-		}
-	}
-	return i
-}
-
-func numberEnd(text []byte, i int) int {
-	for i < len(text) {
-		switch c := text[i]; {
-		case isDigit(c), c == '.', c == 'e', c == 'E', c == '+', c == '-':
-			i++
-		default:
-			return i
-		}
-	}
-	return i
-}
-
-// beyondFloat tells whether a number without its sign is not within float64.
-func beyondFloat(number []byte) bool {
-	// 300 digits without an exponent are in range.
-	if len(number) <= 300 && bytes.IndexByte(number, 'e') < 0 && bytes.IndexByte(number, 'E') < 0 {
-		return false
-	}
-	_, err := strconv.ParseFloat(string(number), 64)
-	return errors.Is(err, strconv.ErrRange)
-}
-
-// decode builds the value that expressions see from e.json, which is valid.
-func (e *Event) decode() map[string]any {
-	d := valueDecoder{text: string(e.json)}
-	m, _ := d.value().(map[string]any)
-	return m
-}
-
-// valueDecoder builds Go values from JSON text that is known to be valid. The
-// strings it makes share the text's memory.
-type valueDecoder struct {
-	text string
-	pos  int
-}
-
-func (d *valueDecoder) value() any {
-	d.space()
-	switch c := d.text[d.pos]; c {
-	case '{':
-		return d.object()
-	case '[':
-		return d.array()
-	case '"':
-		return d.string()
-	case 't':
-		d.pos += len("true")
-		return true
-	case 'f':
-		d.pos += len("false")
-		return false
-	case 'n':
-		d.pos += len("null")
-		return nil
-	default:
-		return d.number()
-	}
-}
-
-// space skips white space and the separators, whose places are known to be right.
-func (d *valueDecoder) space() {
-	for {
-		switch d.text[d.pos] {
-		case ' ', '\t', '\r', '\n', ',', ':':
-			d.pos++
-		default:
-			return
-		}
-	}
-}
-
-func (d *valueDecoder) object() map[string]any {
-	m := make(map[string]any)
-	d.pos++
-	for d.space(); d.text[d.pos] != '}'; d.space() {
-		name := d.string()
-		m[name] = d.value()
-	}
-	d.pos++
-	return m
-}
-
-func (d *valueDecoder) array() []any {
-	list := []any{}
-	d.pos++
-	for d.space(); d.text[d.pos] != ']'; d.space() {
-		list = append(list, d.value())
-	}
-	d.pos++
-	return list
-}
-
-func (d *valueDecoder) string() string {
-	start := d.pos
-	escaped := false
-	for d.pos++; d.text[d.pos] != '"'; d.pos++ {
-		if d.text[d.pos] == '\\' {
-			escaped = true
-			d.pos++
-		}
-	}
-	d.pos++
-	if !escaped {
-		return d.text[start+1 : d.pos-1]
-	}
-	out, _ := jsontext.AppendUnquote(nil, d.text[start:d.pos])
-	return string(out)
-}
-
-func (d *valueDecoder) number() any {
-	start := d.pos
-	integer := true
-	for ; d.pos < len(d.text); d.pos++ {
-		c := d.text[d.pos]
-		if c == '.' || c == 'e' || c == 'E' {
-			integer = false
-		} else if !isDigit(c) && c != '-' && c != '+' {
-			break
-		}
-	}
-	text := d.text[start:d.pos]
-	if integer {
-		if n, err := strconv.ParseInt(text, 10, 64); err == nil {
-			return n
-		}
-	}
-	f, _ := strconv.ParseFloat(text, 64)
-	return f
+	return s.Doc().Root().Any()
 }
 
 // validText tells whether s may be the value of a string attribute: valid UTF-8

@@ -36,11 +36,11 @@ func (e *Event) eachOfContent(f func(name, text string)) {
 	} else {
 		f(contentType, e.attrs.DataContentType)
 	}
-	e.each(func(name string, value any) {
+	e.each(func(name, text string) {
 		if name != contentType {
-			f(name, canonicalText(value))
+			f(name, text)
 		}
-	})
+	}, func(name string, value any) { f(name, canonicalText(value)) })
 }
 
 func sameAttributes(a, b *Event) bool {
@@ -79,7 +79,7 @@ func (e *Event) decoded() (data []byte, isJSON bool) {
 		if !mediaType(e.attrs.DataContentType).json() {
 			return data, false
 		}
-		// The depth is bounded for the tokenizer's sake.
+		// The depth is bounded for jsontext's sake.
 		if text, err := checkJSON(data, Limits{Depth: storedDepth}); err == nil {
 			return text, true
 		}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/pointsman/pointsman/rules/expression"
 	"github.com/pointsman/pointsman/rules/index"
+	"github.com/pointsman/pointsman/rules/scan"
 )
 
 // longKey is the longest key, in bytes, that a state key holds as it is.
@@ -33,14 +34,16 @@ type Confined map[string]struct{}
 
 // Match returns one Match for each rule whose when is true or failed, in file
 // order. The rules of one Ruleset share what they read of the event.
-func (rs *Ruleset) Match(ev *Event) []Match { return rs.match(ev.Value(), nil) }
+func (rs *Ruleset) Match(ev *Event) []Match { return rs.MatchConfined(ev, nil) }
 
 // MatchConfined is Match with some rules confined; nil: none.
 func (rs *Ruleset) MatchConfined(ev *Event, confined Confined) []Match {
-	return rs.match(ev.Value(), confined)
+	doc := ev.take()
+	defer putBack(doc)
+	return rs.match(doc, confined)
 }
 
-func (rs *Ruleset) match(event map[string]any, confined Confined) []Match {
+func (rs *Ruleset) match(event *scan.Doc, confined Confined) []Match {
 	s := rs.state(event)
 	defer rs.release(s)
 	if rs.index == nil {
@@ -88,8 +91,9 @@ type scratch struct {
 	search index.Search
 }
 
-// state takes a scratch from the pool and shows it the event.
-func (rs *Ruleset) state(event map[string]any) *scratch {
+// state takes a scratch from the pool and shows it the event: a *scan.Doc or its
+// value.
+func (rs *Ruleset) state(event any) *scratch {
 	s := rs.states.Get().(*scratch)
 	s.state.Reset(event)
 	return s

@@ -229,7 +229,7 @@ func (tr *Translator) Events(req Request, lim Limits, limit int) ([]*Event, erro
 	if err != nil {
 		return nil, err
 	}
-	body := (&valueDecoder{text: string(raw)}).value()
+	body := anyJSON(raw)
 	headers, query := values(req.Headers, tr.paths.headers), values(req.Query, tr.paths.query)
 	s := tr.states.Get().(*expression.State)
 	defer func() {

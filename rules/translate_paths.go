@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"bytes"
 	"slices"
 	"strings"
 
@@ -106,8 +107,7 @@ func (tr *Translator) Visible(body []byte, lim Limits) ([]byte, error) {
 	if tr.paths.body == nil {
 		return raw, nil
 	}
-	dec := newDecoder(raw)
-	defer release(dec, raw)
+	dec := jsontext.NewDecoder(bytes.NewBuffer(raw))
 	return rewrite(make([]byte, 0, len(raw)), dec, lim, tr.paths.body), nil
 }
 

@@ -124,7 +124,7 @@ func TestRequestsThatCannotBeTranslated(t *testing.T) {
 	}{
 		"empty body":      {rules.Translation{Type: `"t"`}, "", "the body is not valid JSON in UTF-8"},
 		"not JSON":        {rules.Translation{Type: `"t"`}, "{canary", "the body is not valid JSON in UTF-8 at byte 1"},
-		"two values":      {rules.Translation{Type: `"t"`}, "{} {}", "the body is not valid JSON in UTF-8 at byte 4"},
+		"two values":      {rules.Translation{Type: `"t"`}, "{} {}", "the body is not valid JSON in UTF-8 at byte 3"},
 		"deep":            {rules.Translation{Type: `"t"`}, strings.Repeat("[", 100) + strings.Repeat("]", 100), "arrays and objects are nested deeper than 64 at byte 64"},
 		"duplicate":       {rules.Translation{Type: `"t"`}, `{"canary":1,"canary":2}`, "an object has two members of one name at byte 12"},
 		"no type":         {rules.Translation{Type: "body.type"}, "{}", "event.type: it yields nothing"},

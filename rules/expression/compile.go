@@ -44,8 +44,7 @@ func (c *Compiler) NewState() *State {
 	return &State{
 		slots:  c.slots,
 		roots:  make([]any, len(c.names)),
-		values: make([]any, len(c.slots)),
-		known:  make([]bool, len(c.slots)),
+		known:  make([]known, len(c.slots)),
 		locals: make([]any, c.locals),
 	}
 }
@@ -376,6 +375,10 @@ func (u *unit) static(n ast.Node) (root int, path []step, ok bool) {
 	return 0, nil, false
 }
 
+// sharedSteps are the steps of a path that are found once for all paths that
+// begin with them.
+const sharedSteps = 3
+
 func (c *Compiler) slot(root int, path []step) int {
 	key := strconv.AppendInt(make([]byte, 0, 64), int64(root), 10)
 	for _, st := range path {
@@ -388,8 +391,13 @@ func (c *Compiler) slot(root int, path []step) int {
 	}
 	i, ok := c.bySlot[string(key)]
 	if !ok {
+		parent := 0
+		if n := len(path); n > 0 {
+			n = min(n-1, sharedSteps)
+			parent = c.slot(root, path[:n:n])
+		}
 		i = len(c.slots)
-		c.slots = append(c.slots, slot{root, path})
+		c.slots = append(c.slots, slot{root, path, parent})
 		c.bySlot[string(key)] = i
 	}
 	return i

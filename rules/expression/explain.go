@@ -375,7 +375,7 @@ func (e *explainer) operands(n ast.Node, out *[]ast.Node) {
 func (e *explainer) shown(n ast.Node) (string, error) {
 	source := cut(e.source(n), 120)
 	if root, path, ok := e.unit.static(n); ok {
-		sl := slot{root, path}
+		sl := slot{root: root, path: path}
 		v, found := sl.lookup(e.roots)
 		if !found {
 			return source + " is missing", nil

@@ -58,7 +58,7 @@ func (e *explainer) snapshotsSeen(b *ast.BuiltinNode) []string {
 			return nil
 		}
 	} else {
-		sl := slot{slices.Index(e.unit.c.names, eventName), snapshotsPath}
+		sl := slot{root: slices.Index(e.unit.c.names, eventName), path: snapshotsPath}
 		both, _ = sl.lookup(e.roots)
 	}
 	var seen []string

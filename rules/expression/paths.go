@@ -1,5 +1,7 @@
 package expression
 
+import "github.com/pointsman/pointsman/rules/scan"
+
 // Paths finds out which of many slots an event has, in a time that grows with
 // the smaller of the two. It is immutable.
 type Paths struct {
@@ -41,48 +43,55 @@ func (p *Paths) below(st step) *Paths {
 	return p.names[st.name]
 }
 
-// Present appends the slots of p whose value is not nil, in no order.
-func (s *State) Present(p *Paths, to []uint32) []uint32 { return s.present(p, s.roots[0], to) }
+// Present appends the slots of p that the *scan.Doc has and whose value is not
+// nil, in no order.
+func (s *State) Present(p *Paths, to []uint32) []uint32 {
+	return s.present(p, s.made.doc.Root(), to)
+}
 
-func (s *State) present(p *Paths, v any, to []uint32) []uint32 {
-	if v == nil {
+func (s *State) present(p *Paths, v scan.Value, to []uint32) []uint32 {
+	kind := v.Kind()
+	if kind == scan.None || kind == scan.Null {
 		return to
 	}
 	if p.slot >= 0 {
-		if !s.known[p.slot] {
-			s.known[p.slot], s.values[p.slot] = true, v
-			s.loaded = append(s.loaded, p.slot)
+		if !s.known[p.slot].found {
+			s.found(p.slot, v)
 		}
 		to = append(to, uint32(p.slot))
 	}
-	switch v := v.(type) {
-	case map[string]any:
-		if len(v) < len(p.names) {
-			for name, e := range v {
-				if below, ok := p.names[name]; ok {
+	switch kind {
+	case scan.Map:
+		if len(p.names) <= fewNames {
+			for name, below := range p.names {
+				to = s.present(below, s.made.below(v, &step{name: name}), to)
+			}
+			return to
+		}
+		for name, e := range v.Members {
+			if below, ok := p.names[name.Text()]; ok {
+				to = s.present(below, e, to)
+			}
+		}
+	case scan.List:
+		if len(p.items) <= fewNames || len(p.items) < v.Len()/2 {
+			for i, below := range p.items {
+				to = s.present(below, s.made.below(v, &step{index: i, list: true}), to)
+			}
+			return to
+		}
+		i, n := int64(0), int64(v.Len())
+		for e := range v.Elements {
+			for _, at := range [...]int64{i, i - n} {
+				if below, ok := p.items[at]; ok {
 					to = s.present(below, e, to)
 				}
 			}
-			return to
-		}
-		for name, below := range p.names {
-			to = s.present(below, v[name], to)
-		}
-	case []any:
-		if 2*len(v) < len(p.items) {
-			for i, e := range v {
-				for _, at := range [...]int64{int64(i), int64(i - len(v))} {
-					if below, ok := p.items[at]; ok {
-						to = s.present(below, e, to)
-					}
-				}
-			}
-			return to
-		}
-		for i, below := range p.items {
-			e, _ := element(v, i)
-			to = s.present(below, e, to)
+			i++
 		}
 	}
 	return to
 }
+
+// fewNames is how many names are looked up one by one.
+const fewNames = 2

@@ -1,19 +1,29 @@
 package expression
 
+import "github.com/pointsman/pointsman/rules/scan"
+
 // State is what programs run on: the values of the names, the paths looked up so
 // far, and the steps left. It is not safe for concurrent use; keep one for each
 // goroutine, or a pool.
 type State struct {
-	slots  []slot // the Compiler's, read only
-	roots  []any
-	values []any
-	known  []bool
-	// loaded are the slots that are known.
+	slots []slot // the Compiler's, read only
+	roots []any
+	known []known // of each slot
+	// loaded are the slots of which something is known.
 	loaded []int
+	made   made
 	locals []any
 	scopes [MaxPredicates]scope
 	// steps are left of allowed.
 	steps, allowed int
+}
+
+// known is what is known of a slot: where its value is in a *scan.Doc, and the
+// value.
+type known struct {
+	found, made bool
+	place       int32 // its ID, -1 for none
+	value       any
 }
 
 // scope is the element a predicate looks at.
@@ -26,6 +36,8 @@ type scope struct {
 type slot struct {
 	root int
 	path []step
+	// parent is the slot of a path that begins it, if it has steps.
+	parent int
 }
 
 // step is a map key or, when name is empty and list is set, a list index.
@@ -36,13 +48,20 @@ type step struct {
 }
 
 // Reset gives the names their values, in the order of NewCompiler, and forgets
-// everything of the values before. MaxSteps are allowed from here on.
+// everything of the values before. MaxSteps are allowed from here on. The first
+// may be a *scan.Doc: what programs read of it is looked up in the text, and only
+// that becomes values, each at most once.
 func (s *State) Reset(roots ...any) {
 	s.roots = append(s.roots[:0], roots...)
 	for _, i := range s.loaded {
-		s.values[i], s.known[i] = nil, false
+		s.known[i] = known{}
 	}
 	s.loaded = s.loaded[:0]
+	var doc *scan.Doc
+	if len(roots) > 0 {
+		doc, _ = roots[0].(*scan.Doc)
+	}
+	s.made.reset(doc)
 	clear(s.locals)
 	s.scopes = [MaxPredicates]scope{}
 	s.Allow(MaxSteps)
@@ -64,24 +83,58 @@ func (s *State) Allow(steps int) { s.steps, s.allowed = steps, steps }
 // program fails then until Allow or Reset.
 func (s *State) Overrun() bool { return s.steps < 0 }
 
-// Slot is the value of a path that Compiler.Slot has numbered, nil when it is
-// missing.
-func (s *State) Slot(i int) any { return s.load(i) }
+// Place is where the value of a path that Compiler.Slot has numbered is in the
+// *scan.Doc, none when it is missing.
+func (s *State) Place(i int) scan.Value {
+	k := &s.known[i]
+	if !k.found {
+		at := s.made.doc.Root()
+		if sl := &s.slots[i]; len(sl.path) > 0 {
+			at = s.Place(sl.parent)
+			for n := len(s.slots[sl.parent].path); n < len(sl.path); n++ {
+				at = s.made.below(at, &sl.path[n])
+			}
+		}
+		s.found(i, at)
+	}
+	if k.place < 0 {
+		return scan.Value{}
+	}
+	return s.made.doc.At(int(k.place))
+}
+
+func (s *State) found(i int, at scan.Value) {
+	id := int32(-1)
+	if at.Kind() != scan.None {
+		id = int32(at.ID())
+	}
+	s.known[i].found, s.known[i].place = true, id
+	s.loaded = append(s.loaded, i)
+}
 
 func (s *State) load(i int) any {
-	if !s.known[i] {
-		s.known[i] = true
+	k := &s.known[i]
+	switch {
+	case k.made:
+	case s.made.doc != nil && s.slots[i].root == 0:
+		k.value = s.made.value(s.Place(i), s.slots[i].path)
+	default:
+		k.value, _ = s.slots[i].lookup(s.roots)
 		s.loaded = append(s.loaded, i)
-		s.values[i], _ = s.slots[i].lookup(s.roots)
 	}
-	return s.values[i]
+	k.made = true
+	return k.value
 }
 
 // lookup also tells whether the field is there at all.
 func (sl *slot) lookup(roots []any) (v any, ok bool) {
-	v = roots[sl.root]
-	for i := range sl.path {
-		st := &sl.path[i]
+	return walk(roots[sl.root], sl.path)
+}
+
+// walk goes down from v.
+func walk(v any, path []step) (_ any, ok bool) {
+	for i := range path {
+		st := &path[i]
 		if st.list {
 			list, _ := v.([]any)
 			if v, ok = element(list, st.index); !ok {

@@ -13,6 +13,7 @@ import (
 	"sort"
 
 	"github.com/pointsman/pointsman/rules/expression"
+	"github.com/pointsman/pointsman/rules/scan"
 )
 
 // Index is immutable and safe for concurrent use.
@@ -124,7 +125,7 @@ func (w *Search) node(n uint32) {
 	}
 	for i := nd.splits; i < nd.splitsEnd; i++ {
 		sp := &w.ix.splits[i]
-		if v := w.s.Slot(int(sp.slot)); v != nil {
+		if v := w.s.Place(int(sp.slot)); v.Kind() > scan.Null {
 			w.split(i, sp, v)
 		}
 	}
@@ -136,37 +137,33 @@ func (w *Search) manySplits(nd *node) {
 	for _, slot := range w.present {
 		i, _ := slices.BinarySearchFunc(splits, slot, func(sp split, slot uint32) int { return cmp.Compare(sp.slot, slot) })
 		for ; i < len(splits) && splits[i].slot == slot; i++ {
-			w.split(nd.splits+uint32(i), &splits[i], w.s.Slot(int(slot)))
+			w.split(nd.splits+uint32(i), &splits[i], w.s.Place(int(slot)))
 		}
 	}
 }
 
-func (w *Search) split(i uint32, sp *split, v any) {
+func (w *Search) split(i uint32, sp *split, v scan.Value) {
 	switch sp.kind {
 	case equal:
-		w.look(i, hashOf(w.ix.seed, v))
+		w.look(i, placeHash(w.ix.seed, v))
 	case element:
-		switch v := v.(type) {
-		case []any:
-			for _, e := range v {
-				w.look(i, hashOf(w.ix.seed, e))
-			}
-		case map[string]any:
-			for k := range v {
-				w.look(i, maphash.String(w.ix.seed, k))
-			}
+		for e := range v.Elements {
+			w.look(i, placeHash(w.ix.seed, e))
+		}
+		for name := range v.Members {
+			w.look(i, maphash.String(w.ix.seed, name.Text()))
 		}
 	case typed:
-		if expression.TypesOf(v)&sp.types != 0 {
+		if typeOf(v)&sp.types != 0 {
 			w.follow(sp.target)
 		}
 	case above, below:
-		if f, ok := number(v); ok {
+		if f, ok := v.Number(); ok {
 			w.bounds(sp, f)
 		}
 	default:
-		if text, ok := v.(string); ok {
-			w.text(i, sp, text)
+		if v.Kind() == scan.Text {
+			w.text(i, sp, v.Text())
 		}
 	}
 }
@@ -243,6 +240,39 @@ func hashOf(seed maphash.Seed, v any) uint64 {
 		return mapHash
 	}
 	return nilHash
+}
+
+// placeHash is the hashOf of what is at a place.
+func placeHash(seed maphash.Seed, v scan.Value) uint64 {
+	switch v.Kind() {
+	case scan.Text:
+		return maphash.String(seed, v.Text())
+	case scan.True:
+		return trueHash
+	case scan.False:
+		return falseHash
+	case scan.Int, scan.Float:
+		f, _ := v.Number()
+		return numberHash(f)
+	case scan.List:
+		return listHash
+	case scan.Map:
+		return mapHash
+	}
+	return nilHash
+}
+
+// typeOf is the expression.TypesOf of what is at a place.
+func typeOf(v scan.Value) expression.Types {
+	switch v.Kind() {
+	case scan.Text:
+		return expression.TypesOf("")
+	case scan.List:
+		return expression.TypesOf([]any(nil))
+	case scan.Map:
+		return expression.TypesOf(map[string]any(nil))
+	}
+	return expression.TypesOf(v.Scalar())
 }
 
 // numberHash is one for 0 and -0, and for integers that round to one float.
