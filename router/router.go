@@ -130,6 +130,8 @@ type Router struct {
 	slow    quarantine
 	pauses  pauses
 
+	// decoding has a token for each large event that is decoded now.
+	decoding  chan struct{}
 	accepting atomic.Bool
 	started   chan struct{} // closed when it accepts for the first time
 	kick      chan struct{} // something changed for the dispatcher
@@ -149,16 +151,17 @@ func New(cfg Config) (*Router, error) {
 	}
 	cfg = cfg.withDefaults()
 	r := &Router{
-		slow:    quarantine{now: cfg.Now},
-		cfg:     cfg,
-		log:     cfg.Log,
-		metrics: cfg.Metrics,
-		started: make(chan struct{}),
-		kick:    make(chan struct{}, 1),
-		running: make(map[string]*attempt),
-		busy:    make(map[string]int),
-		gates:   make(map[string]*gate),
-		resting: make(map[string]time.Time),
+		slow:     quarantine{now: cfg.Now},
+		cfg:      cfg,
+		log:      cfg.Log,
+		metrics:  cfg.Metrics,
+		started:  make(chan struct{}),
+		decoding: make(chan struct{}, maxDecoded),
+		kick:     make(chan struct{}, 1),
+		running:  make(map[string]*attempt),
+		busy:     make(map[string]int),
+		gates:    make(map[string]*gate),
+		resting:  make(map[string]time.Time),
 	}
 	r.setup.Store(&cfg.Setup)
 	r.commits = newCommitter(r)

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -28,6 +29,7 @@ type site struct {
 	kind, store string // sqlite or redis, and the configuration's word for it
 	tools       *tools
 	redis       *redisServer
+	sent        atomic.Int64 // events of overload, for their numbers
 }
 
 // action is one configured action: its plugin notes each call in a file of its

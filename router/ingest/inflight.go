@@ -19,12 +19,17 @@ type inFlight struct {
 	used int64
 }
 
-// take gives a request that has held bytes so far more of them. One that is
-// larger than the whole bound is let through while it is alone.
+// take gives a request that has held bytes so far more of them. The last quarter
+// is for requests that stay small, so that large ones do not keep them out. One
+// that is larger than the whole bound is let through while it is alone.
 func (f *inFlight) take(held, more int64) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.used+more > f.most && f.used > held {
+	most := f.most
+	if held+more > firstBuffer+1 {
+		most -= most / 4
+	}
+	if f.used+more > most && f.used > held {
 		return false
 	}
 	f.used += more

@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -23,7 +22,7 @@ import (
 // answered.
 func TestInFlight(t *testing.T) {
 	t.Parallel()
-	const most = 1 << 20
+	const most = 1280 << 10
 	entered, leave := make(chan struct{}, 100), make(chan struct{})
 	h := ingest.New(ingest.Config{
 		InFlight: most,
@@ -77,7 +76,7 @@ func TestInFlight(t *testing.T) {
 		t.Errorf("one too many: %d %q, Retry-After %q, %v", resp.StatusCode, problem.Code, resp.Header.Get("Retry-After"), err)
 	}
 	held.Go(func() { // a small one still fits
-		if resp := post(with("")); resp != nil {
+		if resp := post(with(`"data":"` + strings.Repeat("x", 60<<10) + `",`)); resp != nil {
 			_ = resp.Body.Close()
 			if resp.StatusCode != http.StatusAccepted {
 				t.Errorf("a small one: status %d", resp.StatusCode)
@@ -87,12 +86,7 @@ func TestInFlight(t *testing.T) {
 	enter()
 	close(leave)
 	held.Wait()
-	for late := time.Now().Add(30 * time.Second); h.InFlight() != 0; {
-		if time.Now().After(late) {
-			t.Fatalf("%d bytes are still in flight", h.InFlight())
-		}
-		runtime.Gosched()
-	}
+	until(t, "nothing in flight", func() bool { return h.InFlight() == 0 })
 	if resp := post(event); resp != nil {
 		_ = resp.Body.Close()
 		if resp.StatusCode != http.StatusAccepted {
@@ -131,13 +125,19 @@ func TestClaimedLengthTakesNoMemory(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for late := time.Now().Add(30 * time.Second); h.InFlight() < clients*512; {
-		if time.Now().After(late) {
-			t.Fatalf("%d bytes in flight", h.InFlight())
-		}
-		runtime.Gosched()
-	}
+	until(t, "all bodies begun", func() bool { return h.InFlight() >= clients*512 })
 	if n := h.InFlight(); n > clients*(64<<10+1) {
 		t.Fatalf("%d bytes for %d bodies of which one byte came", n, clients)
+	}
+}
+
+func until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for late := time.Now().Add(30 * time.Second); !ok(); <-tick.C {
+		if time.Now().After(late) {
+			t.Fatalf("not within 30 s: %s", what)
+		}
 	}
 }

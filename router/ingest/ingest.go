@@ -63,6 +63,8 @@ type Handler struct {
 	sources  atomic.Pointer[inForce]
 	captures captures
 	flight   inFlight
+	// decoding has a token for each large body that is decoded now.
+	decoding chan struct{}
 	stopping atomic.Bool
 }
 
@@ -92,7 +94,7 @@ func New(cfg Config) *Handler {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	h := &Handler{cfg: cfg, flight: inFlight{most: cfg.InFlight}}
+	h := &Handler{cfg: cfg, flight: inFlight{most: cfg.InFlight}, decoding: make(chan struct{}, maxDecoded)}
 	h.SetSources(Sources{Events: Events{Dedup: cfg.Dedup, Origins: cfg.Origins}})
 	return h
 }
