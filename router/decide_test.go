@@ -2,6 +2,7 @@ package router
 
 import (
 	"errors"
+	"math/rand/v2"
 	"testing"
 	"time"
 
@@ -85,12 +86,12 @@ func TestDecide(t *testing.T) {
 			},
 		},
 		{
-			"retry-after wins over jitter",
+			"retry-after is waited for, and a tenth of it with jitter besides",
 			store.Delivery{},
 			action,
 			ended{resp: resp(actionv1.Status_STATUS_FAILED, "busy", 90*time.Second)},
 			store.Outcome{
-				State: store.Ready, Delay: 90 * time.Second, Attempts: 1, Error: "busy",
+				State: store.Ready, Delay: 94500 * time.Millisecond, Attempts: 1, Error: "busy",
 				Attempt: att("failed", "busy", "out"),
 			},
 		},
@@ -284,5 +285,48 @@ func TestCutKeepsCharactersWhole(t *testing.T) {
 	}
 	if got := cut("short", 10); got != "short" {
 		t.Errorf("cut = %q", got)
+	}
+}
+
+// TestHerdIsSpread: retries that one instant would make due together are spread
+// evenly over the whole of what jitter may take, also those whose target said
+// when it will be back.
+func TestHerdIsSpread(t *testing.T) {
+	t.Parallel()
+	const herd, buckets = 100_000, 50
+	now := time.Date(2026, 3, 1, 2, 0, 0, 0, time.UTC)
+	action := Action{Name: "bounce", Retry: RetryPolicy{Attempts: 200, MaxAge: 24 * time.Hour, Min: time.Second, Max: 15 * time.Minute}}
+	tests := []struct {
+		name     string
+		attempts int
+		after    time.Duration
+		from, to time.Duration
+	}{
+		{"the fourth attempt", 3, 0, 0, 8 * time.Second},
+		{"after a long outage", 30, 0, 0, 15 * time.Minute},
+		{"the target says when", 0, time.Hour, time.Hour, time.Hour + 6*time.Minute},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			rnd := rand.New(rand.NewPCG(1, 2)).Float64
+			resp := &actionv1.RunResponse{Status: actionv1.Status_STATUS_FAILED, Error: "away"}
+			if tt.after > 0 {
+				resp.RetryAfter = durationpb.New(tt.after)
+			}
+			var due [buckets]int
+			for range herd {
+				out := decide(&store.Delivery{Attempts: tt.attempts, Budget: now}, &action, &store.Lease{}, ended{resp: resp, started: now, ended: now}, rnd)
+				if out.State != store.Ready || out.Delay < tt.from || out.Delay >= tt.to {
+					t.Fatalf("%v in %v, want ready in %v to %v", out.State, out.Delay, tt.from, tt.to)
+				}
+				due[int(buckets*(out.Delay-tt.from)/(tt.to-tt.from))]++
+			}
+			for i, n := range due {
+				if want := herd / buckets; n < want*85/100 || n > want*115/100 {
+					t.Errorf("part %d of %d has %d, want about %d: %v", i+1, buckets, n, want, due)
+				}
+			}
+		})
 	}
 }

@@ -31,6 +31,8 @@ type boundsOptions struct {
 	// memory is the limit of the control group, 0: none.
 	memory            int64
 	dir, json, binary string
+	// short sends less and does not look at times: for a test among others.
+	short bool
 }
 
 // try is one thing that must stay within bounds.

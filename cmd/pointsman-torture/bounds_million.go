@@ -47,7 +47,7 @@ func million(ctx context.Context, o *boundsOptions, _ *tools, s *site, f *findin
 		}
 		s.process().kill()
 	}
-	if best := share(sorted(took), 0); best > bound {
+	if best := share(sorted(took), 0); best > bound && !o.short {
 		f.violate("the first delivery ran %s after the start, %s allowed", best.Round(time.Millisecond), bound)
 	}
 	if err := s.stillWaiting(ctx, f, o.waiting); err != nil {

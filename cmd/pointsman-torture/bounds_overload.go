@@ -59,13 +59,19 @@ func overload(ctx context.Context, o *boundsOptions, _ *tools, s *site, f *findi
 	capacity := s.press(ctx, s.length(o), []crowd{{"batches", 40, batchEvents, plain(700)}})
 	f.number("alone, 40 connections: events taken", capacity.rate(), "/s")
 	w := watch(s, group)
-	much := s.press(ctx, o.length, []crowd{
+	crowds := []crowd{
 		{"batches", 250, batchEvents, plain(700)},
 		{"single", 50, 1, plain(300)},
 		{"large", 60, 1, plain(1<<20 - 1<<10)},
 		{"nested", 20, 1, nested(1<<20 - 1<<10)},
 		{"slow", 100, 0, ""},
-	})
+	}
+	for i := range crowds {
+		if o.short {
+			crowds[i].connections /= 5
+		}
+	}
+	much := s.press(ctx, o.length, crowds)
 	peak := w.end()
 	much.report(f, capacity)
 	_, high := memory(pid)
