@@ -19,17 +19,19 @@ type inFlight struct {
 	used int64
 }
 
-// take gives a request that has held bytes so far more of them. The last quarter
-// is for requests that stay small, so that large ones do not keep them out. One
-// that is larger than the whole bound is let through while it is alone.
-func (f *inFlight) take(held, more int64) bool {
+// take gives a request that has held bytes so far more of them. total is what it
+// says it will need, or 0: one for which there is no room now is better refused before it
+// is read than after. The last quarter is for requests that stay small, so that
+// large ones do not keep them out. One that is larger than the whole bound is let
+// through while it is alone.
+func (f *inFlight) take(held, more, total int64) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	most := f.most
-	if held+more > firstBuffer+1 {
+	most, wanted := f.most, max(more, total-held)
+	if held+wanted > firstBuffer+1 {
 		most -= most / 4
 	}
-	if f.used+more > most && f.used > held {
+	if f.used+wanted > most && f.used > held {
 		return false
 	}
 	f.used += more
@@ -87,7 +89,7 @@ func (m *metered) readAll(src io.Reader, expected, limit int64) ([]byte, error) 
 	size := min(max(expected, 511), firstBuffer, limit) + 1
 	var buf []byte
 	for {
-		if !m.flight.take(m.held, size-int64(cap(buf))) {
+		if !m.flight.take(m.held, size-int64(cap(buf)), min(expected, limit)+1) {
 			return nil, errBusy
 		}
 		m.held += size - int64(cap(buf))

@@ -111,7 +111,7 @@ func TestLargerThanAllInFlight(t *testing.T) {
 func TestClaimedLengthTakesNoMemory(t *testing.T) {
 	t.Parallel()
 	const clients, claimed = 100, 60 << 20
-	h := ingest.New(ingest.Config{Accept: func(context.Context, router.Origin, []*rules.Event) ([]router.Result, error) { return nil, nil }, Body: 64 << 20})
+	h := ingest.New(ingest.Config{Accept: func(context.Context, router.Origin, []*rules.Event) ([]router.Result, error) { return nil, nil }, Body: 64 << 20, InFlight: 1 << 40})
 	h.SetSources(ingest.Sources{Events: ingest.Events{Auth: ingest.HMAC(ingest.HMACConfig{Secrets: []string{authKey}, Header: "X-Signature"})}})
 	srv := httptest.NewServer(h)
 	defer srv.Close()
