@@ -23,7 +23,8 @@ func Permanent(err error) error {
 }
 
 // RetryAfter says that the next attempt makes no sense before d is over; it
-// replaces the delay of the action's retry policy. RetryAfter(nil, d) is nil.
+// replaces the delay of the action's retry policy. The router adds up to a tenth,
+// so that not everybody comes back at one instant. RetryAfter(nil, d) is nil.
 func RetryAfter(err error, d time.Duration) error {
 	if err == nil {
 		return nil

@@ -69,9 +69,7 @@ func (r *Router) accept(ctx context.Context, batch []pending) ([]Result, error) 
 		p := &batch[i]
 		p.left = left
 		if p.ev != nil {
-			p.matches = r.match(p.setup, p.ev)
-			r.validate(p)
-			p.ev.Digest() // computed once, here and not in the one goroutine that commits
+			r.evaluate(p)
 		}
 	}
 	for i := range batch {
@@ -106,6 +104,29 @@ func (r *Router) accept(ctx context.Context, batch []pending) ([]Result, error) 
 		r.metrics.CountEvent(p.from.Source, res.word(), r.cfg.Now())
 	}
 	return out, nil
+}
+
+const (
+	// largeEvent is the size in bytes from which on an event waits for its turn to
+	// be decoded, maxDecoded how many of them are decoded at a time.
+	largeEvent = 64 << 10
+	maxDecoded = 4
+)
+
+// evaluate finds what an event calls for. The decoded form of an event may take
+// twenty times its size, so that of a large one lives only as long as this, and
+// few are made at a time.
+func (r *Router) evaluate(p *pending) {
+	if len(p.ev.JSON()) >= largeEvent {
+		r.decoding <- struct{}{}
+		defer func() {
+			p.ev.Forget()
+			<-r.decoding
+		}()
+	}
+	p.matches = r.match(p.setup, p.ev)
+	r.validate(p)
+	p.ev.Digest() // computed once, here and not in the one goroutine that commits
 }
 
 // validate checks the computed parameters of every call against its plugin's

@@ -149,8 +149,13 @@ func decideRetry(out *store.Outcome, d *store.Delivery, a *Action, e ended, rnd 
 		return
 	}
 	out.Delay = jitter(a.Retry, n-1, rnd)
-	if ra := e.resp.GetRetryAfter(); ra != nil && ra.AsDuration() > 0 {
-		out.Delay = ra.AsDuration()
+	if ra := e.resp.GetRetryAfter().AsDuration(); ra > 0 {
+		// A target that names an instant names the same to everybody. But what it
+		// permits does not become too old by waiting longer.
+		out.Delay = ra + max(out.Delay, time.Duration(rnd()*float64(ra/10)))
+		if a.Retry.MaxAge > 0 && e.ended.Add(out.Delay).Sub(d.Budget) >= a.Retry.MaxAge {
+			out.Delay = ra
+		}
 	}
 	if a.Retry.MaxAge > 0 && e.ended.Add(out.Delay).Sub(d.Budget) >= a.Retry.MaxAge {
 		out.State, out.Reason, out.Delay = store.Dead, store.ReasonAge, 0

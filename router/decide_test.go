@@ -86,12 +86,12 @@ func TestDecide(t *testing.T) {
 			},
 		},
 		{
-			"retry-after wins over jitter",
+			"retry-after is waited for, and a tenth of it with jitter besides",
 			store.Delivery{},
 			action,
 			ended{resp: resp(actionv1.Status_STATUS_FAILED, "busy", 90*time.Second)},
 			store.Outcome{
-				State: store.Ready, Delay: 90 * time.Second, Attempts: 1, Error: "busy",
+				State: store.Ready, Delay: 94500 * time.Millisecond, Attempts: 1, Error: "busy",
 				Attempt: att("failed", "busy", "out"),
 			},
 		},
@@ -278,43 +278,45 @@ func TestJitterIsBoundedByMinAndMax(t *testing.T) {
 	}
 }
 
-// TestHerdIsSpread: 100,000 deliveries that are due at the same instant while their
-// target is down for an hour: when it is back, they come evenly.
+// TestHerdIsSpread: retries that one instant would make due together are spread
+// evenly over the whole of what jitter may take, also those whose target said
+// when it will be back.
 func TestHerdIsSpread(t *testing.T) {
 	t.Parallel()
-	rng := rand.New(rand.NewPCG(20261123, 1))
-	a := &Action{Retry: RetryPolicy{Attempts: 200, Min: time.Second, Max: 15 * time.Minute}}
-	const herd, down, looked = 100_000, time.Hour, 15 * time.Minute
-	calls := make([]int, (down+looked)/time.Second)
-	for range herd {
-		d := store.Delivery{}
-		for at := time.Duration(0); at < down+looked; {
-			calls[at/time.Second]++
-			out := decide(&d, a, &store.Lease{}, ended{err: errors.New("connection refused")}, rng.Float64)
-			if out.State != store.Ready {
-				t.Fatalf("%s after %d attempts", out.State, out.Attempts)
+	const herd, buckets = 100_000, 50
+	now := time.Date(2026, 3, 1, 2, 0, 0, 0, time.UTC)
+	action := Action{Name: "bounce", Retry: RetryPolicy{Attempts: 200, MaxAge: 24 * time.Hour, Min: time.Second, Max: 15 * time.Minute}}
+	tests := []struct {
+		name     string
+		attempts int
+		after    time.Duration
+		from, to time.Duration
+	}{
+		{"the fourth attempt", 3, 0, 0, 8 * time.Second},
+		{"after a long outage", 30, 0, 0, 15 * time.Minute},
+		{"the target says when", 0, time.Hour, time.Hour, time.Hour + 6*time.Minute},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			rnd := rand.New(rand.NewPCG(1, 2)).Float64
+			resp := &actionv1.RunResponse{Status: actionv1.Status_STATUS_FAILED, Error: "away"}
+			if tt.after > 0 {
+				resp.RetryAfter = durationpb.New(tt.after)
 			}
-			d.Attempts = out.Attempts
-			at += out.Delay
-		}
-	}
-	sum, peak := 0, 0
-	for _, n := range calls[down/time.Second:] {
-		sum += n
-		peak = max(peak, n)
-	}
-	mean := float64(sum) / looked.Seconds()
-	if calls[0] < herd || float64(peak) > 1.35*mean {
-		t.Errorf("%d calls in the first second; after an hour %.0f in a second, %d at most", calls[0], mean, peak)
-	}
-}
-
-func TestCutKeepsCharactersWhole(t *testing.T) {
-	t.Parallel()
-	if got, want := cut("aé€bcdefgh", 10), "aé [cut]"; got != want {
-		t.Errorf("cut = %q, want %q", got, want)
-	}
-	if got := cut("short", 10); got != "short" {
-		t.Errorf("cut = %q", got)
+			var due [buckets]int
+			for range herd {
+				out := decide(&store.Delivery{Attempts: tt.attempts, Budget: now}, &action, &store.Lease{}, ended{resp: resp, started: now, ended: now}, rnd)
+				if out.State != store.Ready || out.Delay < tt.from || out.Delay >= tt.to {
+					t.Fatalf("%v in %v, want ready in %v to %v", out.State, out.Delay, tt.from, tt.to)
+				}
+				due[int(buckets*(out.Delay-tt.from)/(tt.to-tt.from))]++
+			}
+			for i, n := range due {
+				if want := herd / buckets; n < want*85/100 || n > want*115/100 {
+					t.Errorf("part %d of %d has %d, want about %d: %v", i+1, buckets, n, want, due)
+				}
+			}
+		})
 	}
 }

@@ -48,7 +48,7 @@ func TestAttempts(t *testing.T) {
 		{"permanent is dead at once", []script{refuse}, 0, store.Dead, store.ReasonPermanent, 1, []string{"1 permanent"}},
 		{"attempts used up", []script{fail}, 3 * time.Second, store.Dead, store.ReasonAttempts, 3, []string{"1 failed", "2 failed", "3 failed"}},
 		{"retry-after is kept", []script{retryAfter(20 * time.Minute), succeed}, 20*time.Minute - time.Second, store.Ready, "", 1, []string{"1 failed"}},
-		{"and is over then", []script{retryAfter(20 * time.Minute), succeed}, 20*time.Minute + time.Second, store.Done, "", 2, []string{"1 failed", "2 done"}},
+		{"and is over a tenth later", []script{retryAfter(20 * time.Minute), succeed}, 22*time.Minute + time.Second, store.Done, "", 2, []string{"1 failed", "2 done"}},
 		{"retry-after beyond max_age", []script{retryAfter(2 * time.Hour)}, 0, store.Dead, store.ReasonAge, 1, []string{"1 failed"}},
 		{"too old when it is due", []script{retryAfter(59 * time.Minute), fail}, time.Hour, store.Dead, store.ReasonAttempts, 3, nil},
 		{"timeouts count", []script{hang}, 3 * time.Minute, store.Dead, store.ReasonAttempts, 3, []string{"1 " + timeout, "2 " + timeout, "3 " + timeout}},

@@ -97,7 +97,7 @@ func TestOrderedRetryDelaysItsKey(t *testing.T) {
 		if diff := cmp.Diff([]string{"e1 drain", "x bounce", "x drain"}, sorted(b.runner.ran())); diff != "" {
 			t.Fatalf("-want +got\n%s", diff)
 		}
-		pass(time.Minute)
+		pass(2 * time.Minute)
 		want := []string{"e1 bounce", "e1 drain", "e1 drain", "e2 bounce", "e2 drain", "x bounce", "x drain"}
 		if diff := cmp.Diff(want, sorted(b.runner.ran())); diff != "" {
 			t.Fatalf("-want +got\n%s", diff)

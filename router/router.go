@@ -135,6 +135,8 @@ type Router struct {
 	doomed  context.Context
 	endWith context.CancelCauseFunc
 
+	// decoding has a token for each large event that is decoded now.
+	decoding  chan struct{}
 	accepting atomic.Bool
 	started   chan struct{} // closed when it accepts for the first time
 	kick      chan struct{} // something changed for the dispatcher
@@ -153,15 +155,16 @@ func New(cfg Config) (*Router, error) {
 	}
 	cfg = cfg.withDefaults()
 	r := &Router{
-		slow:    quarantine{now: cfg.Now},
-		cfg:     cfg,
-		log:     cfg.Log,
-		metrics: cfg.Metrics,
-		started: make(chan struct{}),
-		kick:    make(chan struct{}, 1),
-		running: make(map[string]*attempt),
-		slots:   newSlots(),
-		shares:  make(map[string]*share),
+		slow:     quarantine{now: cfg.Now},
+		cfg:      cfg,
+		log:      cfg.Log,
+		metrics:  cfg.Metrics,
+		started:  make(chan struct{}),
+		decoding: make(chan struct{}, maxDecoded),
+		kick:     make(chan struct{}, 1),
+		running:  make(map[string]*attempt),
+		slots:    newSlots(),
+		shares:   make(map[string]*share),
 	}
 	r.doomed, r.endWith = context.WithCancelCause(context.Background())
 	r.setup.Store(&cfg.Setup)

@@ -56,7 +56,7 @@ type Event struct {
 
 	digestOnce sync.Once
 	digest     [16]byte
-	valueOnce  sync.Once
+	valueMu    sync.Mutex // guards value
 	value      map[string]any
 }
 
@@ -268,12 +268,22 @@ func (e *Event) Digest() [16]byte {
 // Value returns the event as expressions see it: the JSON format decoded once,
 // integers within int64 as int64, other numbers as float64. Read only.
 func (e *Event) Value() map[string]any {
-	e.valueOnce.Do(func() {
+	e.valueMu.Lock()
+	defer e.valueMu.Unlock()
+	if e.value == nil {
 		doc := e.take()
 		defer putBack(doc)
 		e.value, _ = doc.Root().Any().(map[string]any)
-	})
+	}
 	return e.value
+}
+
+// Forget drops the decoded form, which may take twenty times the memory of the
+// text; Value makes it again.
+func (e *Event) Forget() {
+	e.valueMu.Lock()
+	defer e.valueMu.Unlock()
+	e.value = nil
 }
 
 // known returns the field of an optional or required attribute of the

@@ -33,7 +33,7 @@ type options struct {
 
 func main() {
 	if os.Getenv(actions.MagicCookieKey) == actions.MagicCookieValue {
-		actions.Serve(&ledger{}) // started by the router: this is the plugin
+		actions.Serve(&plugin{}) // started by the router: this is the plugin
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -43,6 +43,9 @@ func main() {
 			os.Exit(1)
 		}
 		return
+	}
+	if len(os.Args) > 1 && os.Args[1] == boundsArg {
+		os.Exit(boundsMain(ctx, os.Args[2:]))
 	}
 	o, err := parseFlags(os.Args[1:])
 	if errors.Is(err, flag.ErrHelp) {

@@ -18,7 +18,7 @@ import (
 
 func TestMain(m *testing.M) {
 	if os.Getenv(actions.MagicCookieKey) == actions.MagicCookieValue {
-		actions.Serve(&ledger{}) // the routers of TestTorture start this binary
+		actions.Serve(&plugin{}) // the routers of TestTorture start this binary
 	}
 	os.Exit(m.Run())
 }

@@ -89,8 +89,11 @@ func (s *server) run(ctx context.Context) error {
 	// time under load. A block that is never touched takes no memory and makes it
 	// wait for as much again; a large heap is collected as ever, which a higher
 	// GOGC would not do.
-	ballast := make([]byte, 48<<20)
+	ballast := make([]byte, ballastBytes)
 	defer runtime.KeepAlive(ballast)
+	if limit := limitMemory(); limit > 0 {
+		s.log.Info("memory is limited by the control group", "bytes", limit)
+	}
 	s.started = time.Now()
 	// First of all: unheard, the signal would end a router that is still starting.
 	reload := make(chan os.Signal, 1)
@@ -420,6 +423,10 @@ func (s *server) register(reg *prometheus.Registry) {
 		router.NewQueueMetrics(router.QueueConfig{Counter: s.store}),
 		newPluginMetrics(s.host, s.Actions),
 		s.monitors,
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "pointsman_ingest_in_flight_bytes",
+			Help: "Memory that the bodies of requests take which are being received or stored; limits.in_flight bounds it.",
+		}, func() float64 { return float64(s.events.InFlight()) }),
 	)
 	s.syslog = syslog.NewMetrics(reg)
 	v := buildVersion()

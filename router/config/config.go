@@ -118,6 +118,9 @@ type Retention struct {
 type Limits struct {
 	// Body and BatchBody in bytes, after decoding; default 1 MiB and 8 MiB.
 	Body, BatchBody int64
+	// InFlight is how much memory in bytes the bodies of all requests may take
+	// together; default 64 MiB.
+	InFlight int64
 	// Batch is the most events of a batch; default 1000.
 	Batch int
 	// Depth is the nesting of JSON data; default 64.

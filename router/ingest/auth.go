@@ -153,7 +153,7 @@ func (h *Handler) authenticate(w http.ResponseWriter, r *http.Request, a Auth, l
 		if body, p = rawBody(w, r, limit); p != nil {
 			return p
 		}
-		r.Body = io.NopCloser(bytes.NewReader(body))
+		r.Body.(*metered).again(bytes.NewReader(body))
 	}
 	p := a.scheme.check(r, body)
 	if p != nil && p.status == http.StatusUnauthorized {
@@ -173,11 +173,11 @@ func rawBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, *prob
 	if r.ContentLength > limit {
 		return nil, tooLarge
 	}
-	buf := bytes.NewBuffer(make([]byte, 0, max(r.ContentLength, 512)+bytes.MinRead))
-	if _, err := buf.ReadFrom(http.MaxBytesReader(w, r.Body, limit)); err != nil {
+	body, err := r.Body.(*metered).readAll(http.MaxBytesReader(w, r.Body, limit), r.ContentLength, limit)
+	if err != nil {
 		return nil, readProblem(err, tooLarge)
 	}
-	return buf.Bytes(), nil
+	return body, nil
 }
 
 // unauthorized is the one answer to a proof that is missing, wrong or not

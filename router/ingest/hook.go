@@ -194,7 +194,7 @@ func (h *Handler) translate(w http.ResponseWriter, r *http.Request, hook *Hook) 
 }
 
 func (h *Handler) events(r *http.Request, hook *Hook, req rules.Request) ([]*rules.Event, *problem) {
-	evs, err := hook.Translator.Events(req, rules.Limits{Depth: h.cfg.Depth}, h.cfg.Batch)
+	evs, err := h.decode(hook, req)
 	if err != nil {
 		return nil, h.requestProblem(hook, err)
 	}
@@ -203,6 +203,22 @@ func (h *Handler) events(r *http.Request, hook *Hook, req rules.Request) ([]*rul
 	}
 	hook.bucket.take(len(evs))
 	return evs, nil
+}
+
+const (
+	// largeBody is the size in bytes from which on a webhook's body waits for its
+	// turn to be decoded, which may take twenty times its size of memory; maxDecoded
+	// is how many are decoded at a time.
+	largeBody  = 64 << 10
+	maxDecoded = 4
+)
+
+func (h *Handler) decode(hook *Hook, req rules.Request) ([]*rules.Event, error) {
+	if len(req.Body) >= largeBody {
+		h.decoding <- struct{}{}
+		defer func() { <-h.decoding }()
+	}
+	return hook.Translator.Events(req, rules.Limits{Depth: h.cfg.Depth}, h.cfg.Batch)
 }
 
 // form tells whether a body of a type is a form; otherwise it is JSON.

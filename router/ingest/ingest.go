@@ -37,6 +37,9 @@ type Config struct {
 	// Body and BatchBody are size limits in bytes, after decoding; default 1 MiB
 	// and 8 MiB.
 	Body, BatchBody int64
+	// InFlight is how many bytes of memory the bodies of all requests may take
+	// together; default 64 MiB. A request that is larger is taken while it is alone.
+	InFlight int64
 	// Batch is the most events of a batch; default 1000.
 	Batch int
 	// Depth is the nesting of data; default 64.
@@ -62,6 +65,9 @@ type Handler struct {
 	cfg      Config
 	sources  atomic.Pointer[inForce]
 	captures captures
+	flight   inFlight
+	// decoding has a token for each large body that is decoded now.
+	decoding chan struct{}
 	stopping atomic.Bool
 }
 
@@ -72,6 +78,9 @@ func New(cfg Config) *Handler {
 	}
 	if cfg.BatchBody == 0 {
 		cfg.BatchBody = 8 << 20
+	}
+	if cfg.InFlight == 0 {
+		cfg.InFlight = 64 << 20
 	}
 	if cfg.Batch == 0 {
 		cfg.Batch = 1000
@@ -91,7 +100,7 @@ func New(cfg Config) *Handler {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	h := &Handler{cfg: cfg}
+	h := &Handler{cfg: cfg, flight: inFlight{most: cfg.InFlight}, decoding: make(chan struct{}, maxDecoded)}
 	h.SetSources(Sources{Events: Events{Dedup: cfg.Dedup, Origins: cfg.Origins}})
 	return h
 }
@@ -113,6 +122,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if h.stopping.Load() {
 		w.Header().Set("Connection", "close")
 	}
+	defer h.meter(r)()
 	if h.hook(w, r) {
 		return
 	}

@@ -1,7 +1,6 @@
 package ingest
 
 import (
-	"bytes"
 	"compress/gzip"
 	"errors"
 	"io"
@@ -116,11 +115,8 @@ func unsupported(detail string) *problem {
 	return &problem{status: http.StatusUnsupportedMediaType, code: "unsupported_media_type", detail: detail}
 }
 
-// firstBuffer is the most memory that a body gets before its bytes are there:
-// Content-Length is no more than a claim.
-const firstBuffer = 64 << 10
-
-// body reads the whole body, decoded, up to limit bytes.
+// body reads the whole body, decoded, up to limit bytes. The request's body is
+// metered.
 func (h *Handler) body(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, *problem) {
 	coding, p := one(r.Header, "Content-Encoding")
 	if p != nil {
@@ -150,20 +146,29 @@ func (h *Handler) body(w http.ResponseWriter, r *http.Request, limit int64) ([]b
 		}
 		src = z
 	}
-	buf := bytes.NewBuffer(make([]byte, 0, min(max(r.ContentLength, 512), firstBuffer)+bytes.MinRead))
-	n, err := buf.ReadFrom(io.LimitReader(src, limit+1))
+	expected := r.ContentLength
+	if zipped {
+		expected = -1
+	}
+	body, err := r.Body.(*metered).readAll(src, expected, limit)
 	if err != nil {
 		return nil, readProblem(err, tooLarge)
 	}
-	if n > limit {
+	if int64(len(body)) > limit {
 		return nil, tooLarge
 	}
-	return buf.Bytes(), nil
+	return body, nil
 }
 
-// readProblem answers a body that ended early, came too slowly, or is not
-// framed or coded as its headers say.
+// readProblem answers a body that ended early, came too slowly, is not framed or
+// coded as its headers say, or for which there is no memory.
 func readProblem(err error, tooLarge *problem) *problem {
+	if errors.Is(err, errBusy) {
+		return &problem{
+			status: http.StatusServiceUnavailable, code: "busy", close: true, retryAfter: 1,
+			detail: "the requests of all senders together are larger than the router takes at a time (send it again later)",
+		}
+	}
 	var beyond *http.MaxBytesError
 	if errors.As(err, &beyond) {
 		return tooLarge
