@@ -278,6 +278,47 @@ func TestJitterIsBoundedByMinAndMax(t *testing.T) {
 	}
 }
 
+// TestHerdAfterAnOutage: 100,000 deliveries that are due at the same instant while their
+// target is down for an hour: when it is back, they come evenly.
+func TestHerdAfterAnOutage(t *testing.T) {
+	t.Parallel()
+	rng := rand.New(rand.NewPCG(20261123, 1))
+	a := &Action{Retry: RetryPolicy{Attempts: 200, Min: time.Second, Max: 15 * time.Minute}}
+	const herd, down, looked = 100_000, time.Hour, 15 * time.Minute
+	calls := make([]int, (down+looked)/time.Second)
+	for range herd {
+		d := store.Delivery{}
+		for at := time.Duration(0); at < down+looked; {
+			calls[at/time.Second]++
+			out := decide(&d, a, &store.Lease{}, ended{err: errors.New("connection refused")}, rng.Float64)
+			if out.State != store.Ready {
+				t.Fatalf("%s after %d attempts", out.State, out.Attempts)
+			}
+			d.Attempts = out.Attempts
+			at += out.Delay
+		}
+	}
+	sum, peak := 0, 0
+	for _, n := range calls[down/time.Second:] {
+		sum += n
+		peak = max(peak, n)
+	}
+	mean := float64(sum) / looked.Seconds()
+	if calls[0] < herd || float64(peak) > 1.35*mean {
+		t.Errorf("%d calls in the first second; after an hour %.0f in a second, %d at most", calls[0], mean, peak)
+	}
+}
+
+func TestCutKeepsCharactersWhole(t *testing.T) {
+	t.Parallel()
+	if got, want := cut("aé€bcdefgh", 10), "aé [cut]"; got != want {
+		t.Errorf("cut = %q, want %q", got, want)
+	}
+	if got := cut("short", 10); got != "short" {
+		t.Errorf("cut = %q", got)
+	}
+}
+
 // TestHerdIsSpread: retries that one instant would make due together are spread
 // evenly over the whole of what jitter may take, also those whose target said
 // when it will be back.
