@@ -87,16 +87,21 @@ func (s *Server) Run(ctx context.Context, r *actionv1.RunRequest) (*actionv1.Run
 		return stopping(r), nil
 	}
 	defer s.end()
+	ctx, cancel := within(ctx, r)
+	defer cancel()
 	return s.run(ctx, r), nil
 }
 
-// run does one run within its time.
-func (s *Server) run(ctx context.Context, r *actionv1.RunRequest) *actionv1.RunResponse {
+// within gives a run its time.
+func within(ctx context.Context, r *actionv1.RunRequest) (context.Context, context.CancelFunc) {
 	if t := r.GetTimeout(); t != nil {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, t.AsDuration())
-		defer cancel()
+		return context.WithTimeout(ctx, t.AsDuration())
 	}
+	return context.WithCancel(ctx)
+}
+
+// run does one run.
+func (s *Server) run(ctx context.Context, r *actionv1.RunRequest) *actionv1.RunResponse {
 	res, err := s.action.Run(ctx, &Request{
 		DeliveryID: r.GetDeliveryId(),
 		Attempt:    int(r.GetAttempt()),
