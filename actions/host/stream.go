@@ -3,6 +3,7 @@ package host
 import (
 	"context"
 	"errors"
+	"runtime"
 	"sync"
 
 	"google.golang.org/protobuf/proto"
@@ -113,6 +114,9 @@ func (s *stream) sendLoop(ctx context.Context) {
 			return
 		}
 		for {
+			// The runs of one claim come from goroutines that are all ready now:
+			// let them queue, so that they go in one message.
+			runtime.Gosched()
 			msg := s.take()
 			if msg == nil {
 				break
