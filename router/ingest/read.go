@@ -135,30 +135,42 @@ func (h *Handler) body(w http.ResponseWriter, r *http.Request, limit int64) ([]b
 	default:
 		return nil, unsupported("the content coding is not taken; send gzip or none")
 	}
-	tooLarge := &problem{
-		status: http.StatusRequestEntityTooLarge, code: "too_large", close: true,
-		detail: "the body is larger than " + strconv.FormatInt(limit, 10) + " bytes",
-	}
 	if r.ContentLength > onWire {
-		return nil, tooLarge
+		return nil, tooLarge(limit)
+	}
+	if !zipped && 0 <= r.ContentLength && r.ContentLength <= firstBuffer {
+		// net/http gives no more than was said.
+		buf := make([]byte, r.ContentLength)
+		if _, err := io.ReadFull(r.Body, buf); err != nil {
+			return nil, readProblem(err, tooLarge(limit))
+		}
+		return buf, nil
 	}
 	var src io.Reader = http.MaxBytesReader(w, r.Body, onWire)
 	if zipped {
 		z, err := gzip.NewReader(src)
 		if err != nil {
-			return nil, readProblem(err, tooLarge)
+			return nil, readProblem(err, tooLarge(limit))
 		}
 		src = z
 	}
 	buf := bytes.NewBuffer(make([]byte, 0, min(max(r.ContentLength, 512), firstBuffer)+bytes.MinRead))
 	n, err := buf.ReadFrom(io.LimitReader(src, limit+1))
 	if err != nil {
-		return nil, readProblem(err, tooLarge)
+		return nil, readProblem(err, tooLarge(limit))
 	}
 	if n > limit {
-		return nil, tooLarge
+		return nil, tooLarge(limit)
 	}
 	return buf.Bytes(), nil
+}
+
+// tooLarge answers a body over the limit.
+func tooLarge(limit int64) *problem {
+	return &problem{
+		status: http.StatusRequestEntityTooLarge, code: "too_large", close: true,
+		detail: "the body is larger than " + strconv.FormatInt(limit, 10) + " bytes",
+	}
 }
 
 // readProblem answers a body that ended early, came too slowly, or is not
