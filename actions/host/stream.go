@@ -6,8 +6,6 @@ import (
 	"runtime"
 	"sync"
 
-	"google.golang.org/protobuf/proto"
-
 	actionv1 "github.com/pointsman/pointsman/actions/proto/pointsman/action/v1"
 )
 
@@ -61,7 +59,7 @@ func (s *stream) add(req *actionv1.RunRequest) (*call, error) {
 	c := &call{
 		key:  runKey{req.GetDeliveryId(), req.GetAttempt()},
 		req:  req,
-		size: proto.Size(req),
+		size: len(req.GetEvent()) + len(req.GetParams()) + len(req.GetKey()) + 512, // ids and names are short
 		done: make(chan outcome, 1),
 	}
 	s.mu.Lock()
