@@ -97,6 +97,7 @@ func (h *Host) launch(ctx context.Context, spec *Spec, begin bool) (*instance, e
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
 		}),
+		grpc.WithStaticStreamWindowSize(actions.Window), grpc.WithStaticConnWindowSize(actions.Window),
 		grpc.WithDefaultCallOptions(
 			grpc.MaxCallRecvMsgSize(actions.MaxMessage),
 			grpc.MaxCallSendMsgSize(actions.MaxMessage)))

@@ -3,9 +3,8 @@ package host
 import (
 	"context"
 	"errors"
+	"runtime"
 	"sync"
-
-	"google.golang.org/protobuf/proto"
 
 	actionv1 "github.com/pointsman/pointsman/actions/proto/pointsman/action/v1"
 )
@@ -60,7 +59,7 @@ func (s *stream) add(req *actionv1.RunRequest) (*call, error) {
 	c := &call{
 		key:  runKey{req.GetDeliveryId(), req.GetAttempt()},
 		req:  req,
-		size: proto.Size(req),
+		size: len(req.GetEvent()) + len(req.GetParams()) + len(req.GetKey()) + 512, // ids and names are short
 		done: make(chan outcome, 1),
 	}
 	s.mu.Lock()
@@ -113,6 +112,9 @@ func (s *stream) sendLoop(ctx context.Context) {
 			return
 		}
 		for {
+			// The runs of one claim come from goroutines that are all ready now:
+			// let them queue, so that they go in one message.
+			runtime.Gosched()
 			msg := s.take()
 			if msg == nil {
 				break

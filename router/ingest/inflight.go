@@ -82,6 +82,17 @@ var errBusy = errors.New("too much is in flight")
 // Content-Length is no more than a claim.
 const firstBuffer = 64 << 10
 
+// readExactly reads a small body of n bytes, neither zipped nor of unknown length.
+func (m *metered) readExactly(n int64) ([]byte, error) {
+	if !m.flight.take(m.held, n, n) {
+		return nil, errBusy
+	}
+	m.held += n
+	buf := make([]byte, n)
+	_, err := io.ReadFull(m.ReadCloser, buf)
+	return buf, err
+}
+
 // readAll reads src up to limit bytes and one more, in memory taken from the
 // account as it is needed. expected is how much is said to come, or -1.
 func (m *metered) readAll(src io.Reader, expected, limit int64) ([]byte, error) {

@@ -131,18 +131,22 @@ func (h *Handler) body(w http.ResponseWriter, r *http.Request, limit int64) ([]b
 	default:
 		return nil, unsupported("the content coding is not taken; send gzip or none")
 	}
-	tooLarge := &problem{
-		status: http.StatusRequestEntityTooLarge, code: "too_large", close: true,
-		detail: "the body is larger than " + strconv.FormatInt(limit, 10) + " bytes",
-	}
 	if r.ContentLength > onWire {
-		return nil, tooLarge
+		return nil, tooLarge(limit)
+	}
+	if !zipped && 0 <= r.ContentLength && r.ContentLength <= firstBuffer {
+		// net/http gives no more than was said.
+		body, err := r.Body.(*metered).readExactly(r.ContentLength)
+		if err != nil {
+			return nil, readProblem(err, tooLarge(limit))
+		}
+		return body, nil
 	}
 	var src io.Reader = http.MaxBytesReader(w, r.Body, onWire)
 	if zipped {
 		z, err := gzip.NewReader(src)
 		if err != nil {
-			return nil, readProblem(err, tooLarge)
+			return nil, readProblem(err, tooLarge(limit))
 		}
 		src = z
 	}
@@ -152,12 +156,20 @@ func (h *Handler) body(w http.ResponseWriter, r *http.Request, limit int64) ([]b
 	}
 	body, err := r.Body.(*metered).readAll(src, expected, limit)
 	if err != nil {
-		return nil, readProblem(err, tooLarge)
+		return nil, readProblem(err, tooLarge(limit))
 	}
 	if int64(len(body)) > limit {
-		return nil, tooLarge
+		return nil, tooLarge(limit)
 	}
 	return body, nil
+}
+
+// tooLarge answers a body over the limit.
+func tooLarge(limit int64) *problem {
+	return &problem{
+		status: http.StatusRequestEntityTooLarge, code: "too_large", close: true,
+		detail: "the body is larger than " + strconv.FormatInt(limit, 10) + " bytes",
+	}
 }
 
 // readProblem answers a body that ended early, came too slowly, is not framed or
