@@ -145,7 +145,7 @@ func (w *Search) manySplits(nd *node) {
 func (w *Search) split(i uint32, sp *split, v scan.Value) {
 	switch sp.kind {
 	case equal:
-		w.look(i, w.hash(sp.slot))
+		w.look(i, w.slotHash(sp.slot))
 	case element:
 		for e := range v.Elements {
 			w.look(i, placeHash(w.ix.seed, e))
@@ -168,8 +168,8 @@ func (w *Search) split(i uint32, sp *split, v scan.Value) {
 	}
 }
 
-// hash is the hashOf of the value of a slot.
-func (w *Search) hash(slot uint32) uint64 {
+// slotHash is the hashOf of the value of a slot.
+func (w *Search) slotHash(slot uint32) uint64 {
 	if text, ok := w.s.Text(int(slot)); ok {
 		return maphash.String(w.ix.seed, text)
 	}
