@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -42,7 +43,7 @@ const (
 // must not be changed. Events come from ParseEvent, ParseBatch and NewEvent;
 // the zero Event is of no use.
 type Event struct {
-	// json is the JSON format. The attributes share its memory where they can.
+	// json is the JSON format.
 	json []byte
 	// scanned is json for whoever needs it first; see take.
 	scanned atomic.Pointer[scan.Doc]
@@ -138,7 +139,12 @@ const storedDepth = 9_000
 // ParseStored decodes an event that was accepted before, whatever the limits
 // were then. The error is as that of ParseEvent.
 func ParseStored(text []byte) (*Event, error) {
-	return ParseEvent(text, Limits{Depth: storedDepth})
+	ev, err := ParseEvent(text, Limits{Depth: storedDepth})
+	if err != nil {
+		return nil, err
+	}
+	putBack(ev.take()) // few are matched again, and many are held
+	return ev, nil
 }
 
 // NewEvent makes an event from attributes and data as a transport has them. data
@@ -331,7 +337,8 @@ func (e *Event) each(text func(name, value string), ext func(name string, value 
 }
 
 // render writes e.json with the data, given as a JSON string or else as a value,
-// and makes the attributes of the specification share its memory.
+// and gives the attributes of the specification memory of their own: they may be
+// kept for longer than the event.
 func (e *Event) render(quoted []byte, data scan.Value) {
 	raw := quoted
 	if raw == nil {
@@ -342,10 +349,21 @@ func (e *Event) render(quoted []byte, data scan.Value) {
 	size := 140 + len(a.ID) + len(a.Source) + len(a.Type) + len(a.Subject) + len(a.Time) + len(a.DataContentType) + len(a.DataSchema) + len(raw)
 	doc, _ := docs.Get().(*scan.Doc)
 	w := scan.NewWriter(doc, size+32*len(e.names))
+	var fields [7]struct {
+		field *string
+		begin int
+	}
+	n, head := 0, 0
 	e.each(func(name, value string) {
-		kept := w.Text(name, value)
-		if field := a.known(name); field != nil {
-			*field = kept
+		begin := w.Text(name, value)
+		field := a.known(name)
+		switch {
+		case field == nil:
+		case begin < 0:
+			*field = strings.Clone(value)
+		default:
+			fields[n].field, fields[n].begin = field, begin
+			n, head = n+1, begin+len(value)
 		}
 	}, func(name string, value any) {
 		switch v := value.(type) {
@@ -364,6 +382,10 @@ func (e *Event) render(quoted []byte, data scan.Value) {
 		w.Value(e.kind.member(), data)
 	}
 	e.json = w.End()
+	text := string(e.json[:head])
+	for _, f := range fields[:n] {
+		*f.field = text[f.begin : f.begin+len(*f.field)]
+	}
 	if e.kind != noData {
 		end := len(e.json) - 1
 		e.data = e.json[end-len(raw) : end : end]

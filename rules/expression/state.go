@@ -112,6 +112,22 @@ func (s *State) found(i int, at scan.Value) {
 	s.loaded = append(s.loaded, i)
 }
 
+// Text is the value of a slot that is a text. It makes no value where the text
+// stands as it is in a *scan.Doc.
+func (s *State) Text(i int) (text string, ok bool) {
+	if s.made.doc != nil && s.slots[i].root == 0 && !s.known[i].made {
+		at := s.Place(i)
+		if at.Kind() != scan.Text {
+			return "", false
+		}
+		if text, ok = at.Plain(); ok {
+			return text, true
+		}
+	}
+	text, ok = s.load(i).(string)
+	return text, ok
+}
+
 func (s *State) load(i int) any {
 	k := &s.known[i]
 	switch {

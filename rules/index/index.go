@@ -145,7 +145,7 @@ func (w *Search) manySplits(nd *node) {
 func (w *Search) split(i uint32, sp *split, v scan.Value) {
 	switch sp.kind {
 	case equal:
-		w.look(i, placeHash(w.ix.seed, v))
+		w.look(i, w.slotHash(sp.slot))
 	case element:
 		for e := range v.Elements {
 			w.look(i, placeHash(w.ix.seed, e))
@@ -162,10 +162,18 @@ func (w *Search) split(i uint32, sp *split, v scan.Value) {
 			w.bounds(sp, f)
 		}
 	default:
-		if v.Kind() == scan.Text {
-			w.text(i, sp, v.Text())
+		if text, ok := w.s.Text(int(sp.slot)); ok {
+			w.text(i, sp, text)
 		}
 	}
+}
+
+// slotHash is the hashOf of the value of a slot.
+func (w *Search) slotHash(slot uint32) uint64 {
+	if text, ok := w.s.Text(int(slot)); ok {
+		return maphash.String(w.ix.seed, text)
+	}
+	return placeHash(w.ix.seed, w.s.Place(int(slot)))
 }
 
 func (w *Search) look(split uint32, hash uint64) {

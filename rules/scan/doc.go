@@ -248,6 +248,14 @@ func (v Value) Text() string {
 	return ""
 }
 
+// Plain is Text where the text has no escapes.
+func (v Value) Plain() (text string, ok bool) {
+	if v.doc == nil || v.doc.nodes[v.at].kind() != Text {
+		return "", false
+	}
+	return v.Text(), true
+}
+
 // shared is b as a string without a copy. The text of a Doc is never changed.
 func shared(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 

@@ -115,8 +115,9 @@ func (s *Scanner) Forget() {
 	}
 }
 
-// keptNodes is how much memory a Scanner keeps for the next text.
-const keptNodes = 1 << 14
+// keptNodes is how much memory, in nodes of 8 bytes, a Scanner or Doc keeps for the
+// next text.
+const keptNodes = 1 << 12
 
 // Space returns the offset of the first byte from i on that is no white space.
 func Space(text []byte, i int) int {

@@ -3,7 +3,6 @@ package scan
 import (
 	"bytes"
 	"strconv"
-	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -35,17 +34,17 @@ func (w *Writer) name(name string) {
 	w.nodes = append(w.nodes, newNode(Text, len(w.text)-2-len(name), len(name)))
 }
 
-// Text adds a member that is a text in UTF-8, and returns value in memory that
-// what is written has already, or else in memory of its own.
-func (w *Writer) Text(name, value string) string {
+// Text adds a member that is a text in UTF-8, and returns the offset at which it
+// stands as it is, -1 if it needed escapes.
+func (w *Writer) Text(name, value string) int {
 	w.name(name)
 	begin := len(w.text)
 	w.text, _ = jsontext.AppendQuote(w.text, value) // its only error is invalid UTF-8
 	w.quoted(begin)
-	if len(w.text)-begin-2 != len(value) { // it has escapes
-		return strings.Clone(value)
+	if len(w.text)-begin-2 != len(value) {
+		return -1
 	}
-	return shared(w.text[begin+1 : len(w.text)-1])
+	return begin + 1
 }
 
 // Quoted adds a member that is a text, given as a JSON string.
