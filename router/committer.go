@@ -63,10 +63,11 @@ func (p *pending) finish(res store.Result, err error) {
 	p.left.one()
 }
 
-// countdown closes done after n calls of one.
+// countdown calls last and closes done after n calls of one.
 type countdown struct {
 	mu   sync.Mutex
 	n    int
+	last func()
 	done chan struct{}
 }
 
@@ -74,6 +75,7 @@ func (c *countdown) one() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.n--; c.n == 0 {
+		c.last()
 		close(c.done)
 	}
 }
