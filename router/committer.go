@@ -63,7 +63,7 @@ func (p *pending) finish(res store.Result, err error) {
 	p.left.one()
 }
 
-// countdown calls last and closes done after n calls of one.
+// countdown calls last, unless it is nil, and closes done after n calls of one.
 type countdown struct {
 	mu   sync.Mutex
 	n    int
@@ -75,7 +75,9 @@ func (c *countdown) one() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.n--; c.n == 0 {
-		c.last()
+		if c.last != nil {
+			c.last()
+		}
 		close(c.done)
 	}
 }
