@@ -65,17 +65,26 @@ func (r *Router) Accept(ctx context.Context, from Origin, evs []*rules.Event) ([
 // accept commits what is pending and waits for it.
 func (r *Router) accept(ctx context.Context, batch []pending) ([]Result, error) {
 	left := newCountdown(len(batch))
+	size := 0
 	for i := range batch {
 		p := &batch[i]
 		p.left = left
 		if p.ev != nil {
 			r.evaluate(p)
 		}
+		size += p.size()
 	}
+	if err := r.waiting.take(size); err != nil {
+		return nil, err
+	}
+	left.last = func() { r.waiting.giveBack(size) }
 	for i := range batch {
 		if err := r.commits.submit(ctx, &batch[i]); err != nil {
 			// Those submitted before are committed or not, and nobody is told:
 			// the sender repeats the request and dedup sorts it out.
+			for range batch[i:] {
+				left.one()
+			}
 			return nil, err
 		}
 	}
@@ -110,7 +119,7 @@ const (
 	// largeEvent is the size in bytes from which on an event waits for its turn to
 	// be decoded, maxDecoded how many of them are decoded at a time.
 	largeEvent = 64 << 10
-	maxDecoded = 4
+	maxDecoded = 2
 )
 
 // evaluate finds what an event calls for. The decoded form of an event may take

@@ -381,6 +381,55 @@ func TestShutdownCommitsWhatIsQueued(t *testing.T) {
 	})
 }
 
+// What rules make of events is bounded in bytes while the store is slow: more is
+// not accepted, what was accepted is stored, and then there is room again.
+func TestWaitingIsBoundedInBytes(t *testing.T) {
+	const copies = `
+rules:
+  - name: copies
+    when: 'true'
+    do: [{action: bounce, with: {a: "${{ event.data }}", b: "${{ event.data }}", c: "${{ event.data }}"}}]
+`
+	inBubble(t, func(t *testing.T) {
+		b, m := moodyBench(t, setup(t, copies, Action{Name: "bounce"}))
+		b.run()
+		hold := make(chan struct{})
+		m.hold.Store(&hold)
+		data := `"` + strings.Repeat("x", 1<<20) + `"`
+		var stored, refused atomic.Int64
+		send := func(i int) {
+			_, err := b.r.Accept(t.Context(), fromEvents, []*rules.Event{eventOf(t, fmt.Sprint("e", i), "sw1", data)})
+			switch {
+			case err == nil:
+				stored.Add(1)
+			case errors.Is(err, ErrUnavailable):
+				refused.Add(1)
+			default:
+				t.Error(err)
+			}
+		}
+		for i := range 20 {
+			go send(i)
+		}
+		synctest.Wait()
+		if n := refused.Load(); n != 5 { // 15 of a little more than 4 MiB fit
+			t.Errorf("%d of 20 refused", n)
+		}
+		close(hold)
+		m.hold.Store(nil)
+		synctest.Wait()
+		if s, n := stored.Load(), refused.Load(); s != 15 || n != 5 {
+			t.Errorf("%d stored, %d refused", s, n)
+		}
+		if send(20); stored.Load() != 16 {
+			t.Error("there is no room afterwards")
+		}
+		if b.r.waiting.used != 0 {
+			t.Errorf("%d bytes are still counted", b.r.waiting.used)
+		}
+	})
+}
+
 func TestEvaluationErrorsAreSaidOnce(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		b := running(t, setup(t, `

@@ -65,9 +65,10 @@ func (p *pending) finish(res store.Result, err error) {
 	p.left.one()
 }
 
-// countdown closes done after n calls of one.
+// countdown calls last, unless it is nil, and closes done after n calls of one.
 type countdown struct {
 	n    atomic.Int64
+	last func()
 	done chan struct{}
 }
 
@@ -79,6 +80,9 @@ func newCountdown(n int) *countdown {
 
 func (c *countdown) one() {
 	if c.n.Add(-1) == 0 {
+		if c.last != nil {
+			c.last()
+		}
 		close(c.done)
 	}
 }

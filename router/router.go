@@ -126,6 +126,7 @@ type Router struct {
 	metrics *Metrics
 	setup   atomic.Pointer[Setup]
 	commits *committer
+	waiting waiting
 	settles *settler
 	health  health
 	slow    quarantine

@@ -102,7 +102,7 @@ func (s *site) open() (store.Full, error) {
 }
 
 const (
-	fillers   = 8
+	fillers   = 4
 	fillBatch = 128
 )
 
@@ -138,6 +138,9 @@ func (s *site) fill(ctx context.Context, action string, n int) (err error) {
 					txns = append(txns, filled(action, i))
 				}
 				_, errs[w] = db.Commit(ctx, txns...)
+				for errors.Is(errs[w], store.ErrUnavailable) && ctx.Err() == nil { // too slow, on a busy machine
+					_, errs[w] = db.Commit(ctx, txns...)
+				}
 			}
 		})
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -58,6 +59,29 @@ func TestBoundsFlags(t *testing.T) {
 	o, err := parseBounds([]string{"-only", "herd,overload", "-store", "redis", "-memory", "256"})
 	if err != nil || len(o.tries) != 2 || o.stores[0] != storeRedis || o.memory != 256<<20 {
 		t.Fatalf("%+v, %v", o, err)
+	}
+}
+
+// TestBoundsDocs: every try has a row in docs/reliability.md, and no row names
+// another.
+func TestBoundsDocs(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../docs/reliability.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := map[string]bool{}
+	for _, m := range regexp.MustCompile("`bin/pointsman-torture bounds -only ([a-z-]+)`").FindAllStringSubmatch(string(page), -1) {
+		shown[m[1]] = true
+	}
+	for _, x := range tries() {
+		if !shown[x.name] {
+			t.Errorf("%s has no row", x.name)
+		}
+		delete(shown, x.name)
+	}
+	for name := range shown {
+		t.Errorf("there is no try %s", name)
 	}
 }
 

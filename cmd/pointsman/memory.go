@@ -14,7 +14,10 @@ const (
 	ballastBytes = 48 << 20
 	// goShare is the part of a control group's memory that the Go heap may have:
 	// plugins, their reapers and SQLite's page cache live in the same group.
-	goShare = 0.75
+	goShare = 0.65
+	// flightShare is the part of it that the bodies of requests may take by default:
+	// until it is stored an event is there two to four times.
+	flightShare = 16
 )
 
 // limitMemory tells the collector about the memory limit of the process's
@@ -26,6 +29,20 @@ func limitMemory() int64 {
 		debug.SetMemoryLimit(int64(goShare*float64(limit)) + ballastBytes)
 	}
 	return limit
+}
+
+// inFlight is limits.in_flight, or what it is when nothing is configured: 64 MiB,
+// less where the control group has a small limit (0: none).
+func inFlight(configured, limit int64) int64 {
+	const usual = 64 << 20
+	switch {
+	case configured > 0:
+		return configured
+	case limit > 0:
+		return min(usual, limit/flightShare)
+	default:
+		return usual
+	}
 }
 
 // groupMemory is the least of the memory limits that the control groups of this

@@ -6,6 +6,18 @@ import (
 	"testing"
 )
 
+// TestInFlight: what is configured wins, and a small group gets less.
+func TestInFlight(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ configured, limit, want int64 }{
+		{0, 0, 64 << 20}, {0, 512 << 20, 32 << 20}, {0, 8 << 30, 64 << 20}, {1 << 20, 512 << 20, 1 << 20}, {128 << 20, 0, 128 << 20},
+	} {
+		if got := inFlight(tt.configured, tt.limit); got != tt.want {
+			t.Errorf("inFlight(%d, %d) = %d, want %d", tt.configured, tt.limit, got, tt.want)
+		}
+	}
+}
+
 // TestGroupMemory: the least limit of all groups that the process is in counts.
 func TestGroupMemory(t *testing.T) {
 	t.Parallel()

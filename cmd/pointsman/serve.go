@@ -75,6 +75,8 @@ type server struct {
 	// probes bounds the checks of all probes at once.
 	probes  chan struct{}
 	started time.Time
+	// memory is the control group's limit in bytes, 0 for none.
+	memory int64
 
 	mu        sync.Mutex // guards what a reload changes
 	loaded    *loaded
@@ -91,8 +93,8 @@ func (s *server) run(ctx context.Context) error {
 	// GOGC would not do.
 	ballast := make([]byte, ballastBytes)
 	defer runtime.KeepAlive(ballast)
-	if limit := limitMemory(); limit > 0 {
-		s.log.Info("memory is limited by the control group", "bytes", limit)
+	if s.memory = limitMemory(); s.memory > 0 {
+		s.log.Info("memory is limited by the control group", "bytes", s.memory)
 	}
 	s.started = time.Now()
 	// First of all: unheard, the signal would end a router that is still starting.

@@ -17,7 +17,7 @@ func (s *server) newIngest() *ingest.Handler {
 		Accept: func(ctx context.Context, from router.Origin, evs []*rules.Event) ([]router.Result, error) {
 			return s.router.Accept(ctx, from, evs)
 		},
-		Body: c.Limits.Body, BatchBody: c.Limits.BatchBody, InFlight: c.Limits.InFlight, Batch: c.Limits.Batch, Depth: c.Limits.Depth,
+		Body: c.Limits.Body, BatchBody: c.Limits.BatchBody, InFlight: inFlight(c.Limits.InFlight, s.memory), Batch: c.Limits.Batch, Depth: c.Limits.Depth,
 		Hops:     c.Limits.Hops,
 		Rejected: func(source string) { s.metrics.CountEvent(source, router.EventRejected, time.Now()) },
 		Panicked: s.panicked,

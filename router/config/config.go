@@ -119,7 +119,7 @@ type Limits struct {
 	// Body and BatchBody in bytes, after decoding; default 1 MiB and 8 MiB.
 	Body, BatchBody int64
 	// InFlight is how much memory in bytes the bodies of all requests may take
-	// together; default 64 MiB.
+	// together; 0: 64 MiB, less where there is little memory.
 	InFlight int64
 	// Batch is the most events of a batch; default 1000.
 	Batch int

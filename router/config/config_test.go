@@ -59,7 +59,7 @@ func TestDefaults(t *testing.T) {
 		Durability: store.Process, Rules: []string{"rules/*.yaml"},
 		Events:        config.Events{Dedup: 24 * time.Hour},
 		Retention:     config.Retention{Events: 168 * time.Hour, Deliveries: 720 * time.Hour, Size: 8 << 30},
-		Limits:        config.Limits{Body: 1 << 20, BatchBody: 8 << 20, InFlight: 64 << 20, Batch: 1000, Depth: 64, DeliveriesPerEvent: 1000, Hops: 8, Connections: 4096},
+		Limits:        config.Limits{Body: 1 << 20, BatchBody: 8 << 20, Batch: 1000, Depth: 64, DeliveriesPerEvent: 1000, Hops: 8, Connections: 4096},
 		ShutdownGrace: 10 * time.Second,
 	}
 	opts := cmp.Options{reveal, cmpopts.IgnoreUnexported(config.Config{}), cmpopts.EquateEmpty()}

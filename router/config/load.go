@@ -237,7 +237,7 @@ func (r *reader) retention(n *strictyaml.Node, kind StoreKind) Retention {
 func (r *reader) limits(n *strictyaml.Node) Limits {
 	m := n.Map("body", "batch_body", "in_flight", "batch", "depth", "deliveries_per_event", "hops", "connections")
 	l := Limits{
-		Body: 1 << 20, BatchBody: 8 << 20, InFlight: 64 << 20, Batch: 1000, Depth: 64, DeliveriesPerEvent: 1000, Hops: 8, Connections: 4096,
+		Body: 1 << 20, BatchBody: 8 << 20, Batch: 1000, Depth: 64, DeliveriesPerEvent: 1000, Hops: 8, Connections: 4096,
 	}
 	r.size(m.Key("body"), &l.Body, 1<<10, 64<<20)
 	r.size(m.Key("batch_body"), &l.BatchBody, 1<<10, 256<<20)

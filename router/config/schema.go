@@ -108,7 +108,7 @@ func limitsSchema() schema.Schema {
 	return schema.Object(
 		schema.Field{Name: "body", Default: "1MiB", Value: schema.Size(), Doc: "A request with one event, after decoding; 1KiB to 64MiB."},
 		schema.Field{Name: "batch_body", Default: "8MiB", Value: schema.Size(), Doc: "A request with a batch, after decoding; 1KiB to 256MiB."},
-		schema.Field{Name: "in_flight", Default: "64MiB", Value: schema.Size(), Doc: "Memory for the bodies of all requests that are being received or stored; 1MiB and more."},
+		schema.Field{Name: "in_flight", Value: schema.Size(), Doc: "Memory for the bodies of all requests that are being received or stored, 1MiB and more; left out: 64MiB, or a sixteenth of the control group's memory if that is less."},
 		schema.Field{Name: "batch", Default: 1000, Value: schema.Integer(1, 100_000), Doc: "Events of a batch."},
 		schema.Field{Name: "depth", Default: 64, Value: schema.Integer(1, 1000), Doc: "Nesting of JSON data."},
 		schema.Field{

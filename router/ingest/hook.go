@@ -210,7 +210,7 @@ const (
 	// turn to be decoded, which may take twenty times its size of memory; maxDecoded
 	// is how many are decoded at a time.
 	largeBody  = 64 << 10
-	maxDecoded = 4
+	maxDecoded = 2
 )
 
 func (h *Handler) decode(hook *Hook, req rules.Request) ([]*rules.Event, error) {
