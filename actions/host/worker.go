@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -200,6 +201,17 @@ func (w *worker) count(why error) {
 	}
 }
 
+// starved: this process had nothing left to start any other with. That is not the
+// plugin's doing.
+func starved(err error) bool {
+	for _, errno := range [...]error{syscall.EMFILE, syscall.ENFILE, syscall.EAGAIN, syscall.ENOMEM} {
+		if errors.Is(err, errno) {
+			return true
+		}
+	}
+	return false
+}
+
 // start makes one try.
 func (w *worker) start() {
 	select {
@@ -219,7 +231,7 @@ func (w *worker) start() {
 		w.failed = errors.As(err, &p)
 		w.lastErr = err
 		w.notBefore = time.Now().Add(backoff(w.crashes))
-		if !w.failed {
+		if !w.failed && !starved(err) {
 			w.count(err)
 		}
 		w.mu.Unlock()

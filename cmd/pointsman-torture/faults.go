@@ -200,7 +200,8 @@ func stepClock(ctx context.Context, r *round) (time.Time, error) {
 // noFiles takes the file descriptors away that a router has left: it can open
 // no file, no connection and no plugin.
 func noFiles(ctx context.Context, r *round) (time.Time, error) {
-	pid := r.any().process().pid()
+	run := r.any().process()
+	pid := run.pid()
 	open, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
 	if err != nil {
 		return time.Time{}, err
@@ -222,7 +223,11 @@ func noFiles(ctx context.Context, r *round) (time.Time, error) {
 		r.wire.closeAll()
 	}
 	sleep(ctx, 2500*time.Millisecond)
-	return time.Now(), unix.Prlimit(pid, unix.RLIMIT_NOFILE, &old, nil)
+	since := time.Now()
+	if text, _ := os.ReadFile(run.log); strings.Contains(string(text), "plugin crashed too often") {
+		r.violate(kindFault, "a plugin was given up for crashes, and it was the router that had no files: %s", tail(run.log))
+	}
+	return since, unix.Prlimit(pid, unix.RLIMIT_NOFILE, &old, nil)
 }
 
 // rolling restarts one router after the other; there is always one.

@@ -146,6 +146,12 @@ func (db *DB) start() error {
 	if err := direct(ctx, conn, "PRAGMA journal_mode = WAL"); err != nil {
 		return fail(err)
 	}
+	// A log whose sync failed may be whole in memory and not on disk, and a sync
+	// would not tell again: what is in it is written to the file and synced there
+	// before anything relies on it.
+	if err := direct(ctx, conn, "PRAGMA wal_checkpoint(PASSIVE)"); err != nil {
+		return fail(err)
+	}
 	if err := upgrade(ctx, conn, version); err != nil {
 		return fail(err)
 	}
