@@ -24,6 +24,9 @@ func (db *DB) checkpoints() {
 		case <-idle.C:
 		}
 		idle.Reset(time.Minute)
-		_ = direct(context.Background(), db.side, "PRAGMA wal_checkpoint(PASSIVE)")
+		_ = direct("PRAGMA wal_checkpoint(PASSIVE)", func(q string) error {
+			_, err := db.side.ExecContext(context.Background(), q)
+			return err
+		})
 	}
 }

@@ -224,7 +224,7 @@ func (t *tx) insertEvent(seq int64, ev *store.Event) error {
 	}
 	if err := t.exec(`INSERT INTO events (seq, uid, source, ce_source, id, type, received, digest, revision, verdicts, json)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		seq, ev.UID, ev.Source, ev.CESource, ev.ID, ev.Type, nanos(ev.Received), ev.Digest[:], ev.Revision, verdicts, string(ev.JSON)); err != nil {
+		seq, ev.UID, ev.Source, ev.CESource, ev.ID, ev.Type, nanos(ev.Received), ev.Digest[:], ev.Revision, verdicts, text(ev.JSON)); err != nil {
 		return fmt.Errorf("write event: %w", err)
 	}
 	if err := t.exec("INSERT INTO event_ids (segment, hash, seq) VALUES (?, ?, ?)", seq/segmentEvents, idHash(ev.ID), seq); err != nil {

@@ -1,8 +1,6 @@
 package sqlite
 
 import (
-	"context"
-	"database/sql"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -123,14 +121,14 @@ func checkVersion(path string, version int64) error {
 
 // create writes the schema in one transaction of the rollback journal, so that
 // the header is right on disk before the file is switched to WAL.
-func create(ctx context.Context, conn *sql.Conn) error {
+func create(c *conn) error {
 	for _, q := range []string{
 		"PRAGMA page_size = 4096", "PRAGMA synchronous = FULL", "BEGIN IMMEDIATE", schema,
 		fmt.Sprintf("PRAGMA application_id = %d", applicationID),
 		fmt.Sprintf("PRAGMA user_version = %d", schemaVersion),
 		"COMMIT",
 	} {
-		if err := direct(ctx, conn, q); err != nil {
+		if err := direct(q, c.script); err != nil {
 			return err
 		}
 	}
@@ -138,12 +136,9 @@ func create(ctx context.Context, conn *sql.Conn) error {
 }
 
 // direct runs what is not the writer's: making the file, and checkpoints.
-func direct(ctx context.Context, conn interface {
-	ExecContext(context.Context, string, ...any) (sql.Result, error)
-}, query string,
-) error {
+func direct(query string, run func(string) error) error {
 	crashpoint.Here(query, crashpoint.Before)
-	if _, err := conn.ExecContext(ctx, query); err != nil {
+	if err := run(query); err != nil {
 		return err
 	}
 	crashpoint.Here(query, crashpoint.After)
@@ -151,7 +146,7 @@ func direct(ctx context.Context, conn interface {
 }
 
 // upgrade brings the schema of an older version to this one, in one transaction.
-func upgrade(ctx context.Context, conn *sql.Conn, version int64) error {
+func upgrade(c *conn, version int64) error {
 	if version >= schemaVersion {
 		return nil
 	}
@@ -161,7 +156,7 @@ func upgrade(ctx context.Context, conn *sql.Conn, version int64) error {
 		fmt.Sprintf("PRAGMA user_version = %d", schemaVersion),
 		"COMMIT",
 	} {
-		if err := direct(ctx, conn, q); err != nil {
+		if err := direct(q, c.script); err != nil {
 			return err
 		}
 	}

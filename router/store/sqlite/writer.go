@@ -2,12 +2,11 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
-	driver "modernc.org/sqlite"
 	lib "modernc.org/sqlite/lib"
 
 	"github.com/pointsman/pointsman/router/store"
@@ -37,10 +36,9 @@ type mark struct{ seq, expires int64 }
 
 // writer owns the writing connection. Only its goroutine uses its fields.
 type writer struct {
-	db    *DB
-	conn  *sql.Conn
-	stmts map[string]*sql.Stmt
-	ops   chan *op
+	db   *DB
+	conn *conn
+	ops  chan *op
 	// starts are claims whose start record is written behind, oldest first.
 	starts chan []start
 
@@ -55,9 +53,9 @@ type writer struct {
 	bytes  int
 }
 
-func newWriter(db *DB, conn *sql.Conn) *writer {
+func newWriter(db *DB, conn *conn) *writer {
 	w := &writer{
-		db: db, conn: conn, stmts: map[string]*sql.Stmt{}, marks: map[id16]mark{},
+		db: db, conn: conn, marks: map[id16]mark{},
 		ops: make(chan *op, groupOps), starts: make(chan []start, 1024), dirty: make(chan struct{}, 1),
 	}
 	w.commit = func() error { return w.exec("COMMIT") }
@@ -270,77 +268,33 @@ func (w *writer) failure(err error) error {
 }
 
 // isCode compares SQLite's primary result code.
-func isCode(err error, codes ...int) bool {
-	var e *driver.Error
-	if !errors.As(err, &e) {
-		return false
-	}
-	for _, c := range codes {
-		if e.Code()&0xff == c {
-			return true
-		}
-	}
-	return false
+func isCode(err error, codes ...int32) bool {
+	var e *engineError
+	return errors.As(err, &e) && slices.Contains(codes, e.code&0xff)
 }
 
-// stmt returns the prepared statement of query.
-func (w *writer) stmt(query string) (*sql.Stmt, error) {
-	if s := w.stmts[query]; s != nil {
-		return s, nil
-	}
-	s, err := w.conn.PrepareContext(context.Background(), query)
-	if err != nil {
-		return nil, err
-	}
-	w.stmts[query] = s
-	return s, nil
-}
-
+// exec runs a statement. Every statement that writes while the store is open
+// passes here, and is so a point at which a torture run ends the process.
 func (w *writer) exec(query string, args ...any) error {
-	_, err := w.execN(query, args...)
-	return err
-}
-
-// execN also tells how many rows changed. Every statement that writes while the
-// store is open passes here, and is so a point at which a torture run ends the
-// process.
-func (w *writer) execN(query string, args ...any) (int64, error) {
-	s, err := w.stmt(query)
-	if err != nil {
-		return 0, err
-	}
 	crashpoint.Here(query, crashpoint.Before)
-	r, err := s.ExecContext(context.Background(), args...)
-	if err != nil {
-		return 0, err
+	if err := w.conn.exec(query, args...); err != nil {
+		return err
 	}
 	crashpoint.Here(query, crashpoint.After)
-	return r.RowsAffected()
+	return nil
 }
 
 // row reads one row; false when there is none.
-func (w *writer) row(dest []any, query string, args ...any) (bool, error) {
-	s, err := w.stmt(query)
-	if err != nil {
-		return false, err
-	}
-	err = s.QueryRowContext(context.Background(), args...).Scan(dest...)
-	if errors.Is(err, sql.ErrNoRows) {
-		return false, nil
-	}
-	return err == nil, err
-}
-
-func (w *writer) close() error {
-	var errs []error
-	for _, s := range w.stmts {
-		errs = append(errs, s.Close())
-	}
-	return errors.Join(append(errs, w.conn.Close())...)
+func (w *writer) row(dest []any, query string, args ...any) (found bool, err error) {
+	err = w.conn.query(func(s *stmt) error {
+		found = true
+		return s.scan(dest...)
+	}, query, args...)
+	return found && err == nil, err
 }
 
 // load counts the boot and rebuilds what is kept in memory.
-func (w *writer) load(ctx context.Context) error {
+func (w *writer) load() error {
 	var boot int64
 	if err := w.exec("UPDATE meta SET value = value + 1 WHERE key = 'boot'"); err != nil {
 		return err
@@ -349,58 +303,43 @@ func (w *writer) load(ctx context.Context) error {
 		return err
 	}
 	w.db.epoch = boot << epochBits
-	if err := w.loadMarks(ctx); err != nil {
+	if err := w.loadMarks(); err != nil {
 		return err
 	}
 	// Sequence numbers are never used twice while anything refers to them.
-	var event, ofDelivery, delivery sql.NullInt64
+	var event, ofDelivery, delivery int64
 	if _, err := w.row([]any{&event, &ofDelivery, &delivery},
 		"SELECT (SELECT MAX(seq) FROM events), (SELECT MAX(event_seq) FROM deliveries), (SELECT MAX(seq) FROM deliveries)"); err != nil {
 		return err
 	}
-	w.nextEvent = max(w.nextEvent, event.Int64, ofDelivery.Int64) + 1
-	w.nextDelivery = delivery.Int64 + 1
-	return w.loadItems(ctx)
+	w.nextEvent = max(w.nextEvent, event, ofDelivery) + 1
+	w.nextDelivery = delivery + 1
+	return w.loadItems()
 }
 
-func (w *writer) loadMarks(ctx context.Context) error {
-	rows, err := w.conn.QueryContext(ctx, "SELECT expires, seq, key FROM dedup WHERE expires > ?", w.db.now().UnixNano())
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var m mark
-		var key sql.RawBytes
-		if err := rows.Scan(&m.expires, &m.seq, &key); err != nil {
-			return err
-		}
-		w.marks[id16(key)] = m
+func (w *writer) loadMarks() error {
+	return w.conn.query(func(s *stmt) error {
+		m := mark{expires: s.integer(0), seq: s.integer(1)}
+		var key id16
+		copy(key[:], s.bytes(2))
+		w.marks[key] = m
 		w.nextEvent = max(w.nextEvent, m.seq)
-	}
-	return rows.Err()
+		return nil
+	}, "SELECT expires, seq, key FROM dedup WHERE expires > ?", w.db.now().UnixNano())
 }
 
 // loadItems makes everything unfinished claimable; what was leased is due now
 // and will be found lost.
-func (w *writer) loadItems(ctx context.Context) error {
+func (w *writer) loadItems() error {
 	now := w.db.now().UnixNano()
-	rows, err := w.conn.QueryContext(ctx, `SELECT seq, event_seq, id, action, state, due, epoch, starts, uncertain, lane,
-		CASE WHEN state = 2 THEN (SELECT started FROM attempts a WHERE a.delivery = d.seq AND a.number = d.starts) END
-		FROM deliveries d WHERE state IN (1, 2) AND state <> 3`)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
+	err := w.conn.query(func(s *stmt) error {
 		it := &item{pos: -1}
 		var id, action, lane string
-		var state int64
-		var started sql.NullInt64
-		if err := rows.Scan(&it.seq, &it.eventSeq, &id, &action, &state, &it.due, &it.epoch, &it.starts, &it.uncertain, &lane, &started); err != nil {
+		var state, starts int64
+		if err := s.scan(&it.seq, &it.eventSeq, &id, &action, &state, &it.due, &it.epoch, &starts, &it.uncertain, &lane, &it.started); err != nil {
 			return err
 		}
-		it.id, it.queue, it.started = shortID(id), w.db.index.queue(action), started.Int64
+		it.id, it.queue, it.starts = shortID(id), w.db.index.queue(action), int32(starts)
 		if store.DeliveryState(state) == store.Leased {
 			it.leased, it.rowLeased, it.stored, it.due = true, true, true, now
 			w.db.epoch++
@@ -410,9 +349,12 @@ func (w *writer) loadItems(ctx context.Context) error {
 			w.db.index.join(it, lane)
 		}
 		w.db.index.put(it)
-	}
+		return nil
+	}, `SELECT seq, event_seq, id, action, state, due, epoch, starts, uncertain, lane,
+		CASE WHEN state = 2 THEN (SELECT started FROM attempts a WHERE a.delivery = d.seq AND a.number = d.starts) END
+		FROM deliveries d WHERE state IN (1, 2) AND state <> 3`)
 	for _, l := range w.db.index.lanes {
 		w.db.index.elect(l)
 	}
-	return rows.Err()
+	return err
 }
