@@ -67,25 +67,6 @@ func (db *DB) retainMarks(ctx context.Context, _ store.Policy, _ *store.Retained
 	return nil
 }
 
-func (t *tx) expireMarks() (more bool, err error) {
-	n := 0
-	var last mark
-	err = t.conn.query(func(s *stmt) error {
-		n++
-		last = mark{expires: s.integer(0), seq: s.integer(1)}
-		// The mark in memory has expired as well, whatever becomes of this
-		// transaction, unless the identity came again.
-		if key := id16(s.bytes(2)); t.writer.marks[key] == last {
-			delete(t.writer.marks, key)
-		}
-		return nil
-	}, "SELECT expires, seq, key FROM dedup WHERE expires <= ? ORDER BY expires, seq LIMIT ?", t.now.UnixNano(), step)
-	if err != nil || n == 0 {
-		return false, err
-	}
-	return n == step, t.exec("DELETE FROM dedup WHERE (expires, seq) <= (?, ?)", last.expires, last.seq)
-}
-
 // seqs reads one column of whole numbers.
 func (t *tx) seqs(query string, args ...any) (out []int64, err error) {
 	err = t.conn.query(func(s *stmt) error {

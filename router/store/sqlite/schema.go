@@ -17,10 +17,10 @@ const (
 	applicationID = 0x706d7374
 	// schemaVersion is PRAGMA user_version. A larger one in a file was written by
 	// a newer pointsman.
-	schemaVersion = 2
+	schemaVersion = 3
 )
 
-// schema is the whole of version 2. All times are nanoseconds since 1970 UTC
+// schema is the whole of version 3. All times are nanoseconds since 1970 UTC
 // (datetime(received/1000000000, 'unixepoch') in SQL), 0 for none.
 //
 // Every table that the hot path writes has a key that only grows, so that a
@@ -28,11 +28,13 @@ const (
 //
 //   - events: one row per acceptance; json is the CloudEvent, verdicts a JSON
 //     array of {rule, verdict, reason}.
-//   - event_ids finds events by their CloudEvents id. Ids are random, and one
-//     tree of random keys costs a page per event; so the rows are kept in
-//     segments of 2048 events each of which is a small tree of its own.
-//   - dedup: the remembered identities, in order of expiry. key is the first half
-//     of a SHA-256 of (source, ce_source, id).
+//   - event_ids finds events by their CloudEvents id. Ids are random, and a tree
+//     of random keys costs a page per event; so a row has 2048 events: the FNV-1a
+//     hash of each id, 4 bytes big-endian, 0 where there is none. It is written
+//     when it is full; until then the hashes are in memory, found again at Open.
+//   - dedup: the remembered identities, in order of expiry. A row has those that
+//     were written together, see appendMark; key is the first half of a SHA-256
+//     of (source, ce_source, id).
 //   - deliveries: state is 1 ready, 2 leased, 3 done, 4 dead, 5 held,
 //     6 cancelled. settled is 1 once an outcome of the lease "epoch" is stored, 2
 //     when that was after a cancel. uncertain is 1 when the attempt numbered
@@ -50,10 +52,7 @@ CREATE TABLE events (
   type TEXT NOT NULL, received INTEGER NOT NULL, digest BLOB NOT NULL, revision TEXT NOT NULL,
   duplicates INTEGER NOT NULL DEFAULT 0, verdicts TEXT, json TEXT NOT NULL);
 CREATE UNIQUE INDEX events_uid ON events(uid);
-CREATE TABLE event_ids (segment INTEGER, hash INTEGER, seq INTEGER, PRIMARY KEY (segment, hash, seq)) WITHOUT ROWID;
-CREATE TABLE dedup (
-  expires INTEGER, seq INTEGER, key BLOB NOT NULL, uid TEXT NOT NULL, digest BLOB NOT NULL,
-  PRIMARY KEY (expires, seq)) WITHOUT ROWID;
+` + createEventIDs + createDedup + `
 CREATE TABLE states (
   key TEXT PRIMARY KEY, version INTEGER NOT NULL, expires INTEGER NOT NULL, data BLOB) WITHOUT ROWID;
 CREATE INDEX states_expires ON states(expires) WHERE expires > 0;
@@ -78,6 +77,11 @@ CREATE TABLE revision_refs (id TEXT PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROW
 CREATE TABLE instances (id TEXT PRIMARY KEY, start INTEGER NOT NULL, host TEXT NOT NULL, pid INTEGER NOT NULL, entered INTEGER NOT NULL) WITHOUT ROWID;
 INSERT INTO meta VALUES ('boot', 0);
 `
+
+const (
+	createEventIDs = "CREATE TABLE event_ids (segment INTEGER PRIMARY KEY, hashes BLOB NOT NULL);"
+	createDedup    = "CREATE TABLE dedup (expires INTEGER, seq INTEGER, marks BLOB NOT NULL, PRIMARY KEY (expires, seq)) WITHOUT ROWID;"
+)
 
 // checkHeader refuses a file that is not a pointsman store, or a newer one,
 // before SQLite opens it: nothing of it is touched. fresh: there is no file, or
@@ -142,24 +146,6 @@ func direct(query string, run func(string) error) error {
 		return err
 	}
 	crashpoint.Here(query, crashpoint.After)
-	return nil
-}
-
-// upgrade brings the schema of an older version to this one, in one transaction.
-func upgrade(c *conn, version int64) error {
-	if version >= schemaVersion {
-		return nil
-	}
-	for _, q := range []string{
-		"BEGIN IMMEDIATE",
-		"ALTER TABLE deliveries ADD COLUMN lane TEXT NOT NULL DEFAULT ''", // version 1
-		fmt.Sprintf("PRAGMA user_version = %d", schemaVersion),
-		"COMMIT",
-	} {
-		if err := direct(q, c.script); err != nil {
-			return err
-		}
-	}
 	return nil
 }
 

@@ -59,6 +59,8 @@ type DB struct {
 
 	mu    sync.Mutex
 	index *index
+	// newest is the part of event_ids that is in memory alone.
+	newest segment
 	// epoch is the last one given: the boot number, then a counter.
 	epoch   int64
 	entered bool
@@ -120,7 +122,7 @@ func (db *DB) start() error {
 	if err := direct("PRAGMA journal_mode = WAL", c.script); err != nil {
 		return fail(err)
 	}
-	if err := upgrade(c, version); err != nil {
+	if err := db.w.upgrade(version); err != nil {
 		return fail(err)
 	}
 	for _, p := range []struct {

@@ -31,9 +31,6 @@ type op struct {
 	done chan struct{}
 }
 
-// mark is a remembered identity in memory; the row (expires, seq) has the rest.
-type mark struct{ seq, expires int64 }
-
 // writer owns the writing connection. Only its goroutine uses its fields.
 type writer struct {
 	db   *DB
@@ -315,18 +312,10 @@ func (w *writer) load() error {
 	}
 	w.nextEvent = max(w.nextEvent, event, ofDelivery) + 1
 	w.nextDelivery = delivery + 1
+	if err := w.loadIDs(); err != nil {
+		return err
+	}
 	return w.loadItems()
-}
-
-func (w *writer) loadMarks() error {
-	return w.conn.query(func(s *stmt) error {
-		m := mark{expires: s.integer(0), seq: s.integer(1)}
-		var key id16
-		copy(key[:], s.bytes(2))
-		w.marks[key] = m
-		w.nextEvent = max(w.nextEvent, m.seq)
-		return nil
-	}, "SELECT expires, seq, key FROM dedup WHERE expires > ?", w.db.now().UnixNano())
 }
 
 // loadItems makes everything unfinished claimable; what was leased is due now
