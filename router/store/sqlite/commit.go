@@ -267,17 +267,17 @@ func (t *tx) insertDelivery(eventSeq int64, d *store.Delivery, event []byte) (*w
 	seq := t.nextDelivery
 	t.nextDelivery++
 	now := t.now.UnixNano()
-	var params any
+	var params text
 	if len(d.Params) > 0 {
-		params = string(d.Params)
+		params = d.Params
 	}
 	if err := t.exec(`INSERT INTO deliveries (seq, id, event_seq, event_uid, event_id, source, ce_source, rule, step, action,
 		state, reason, dry_run, key, created, updated, budget, budget_from, attempts, starts, crashes, suspect, due,
-		count, expanded, epoch, settled, uncertain, error, params, lane)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 1, 0, ?, ?, ?)`,
+		count, expanded, epoch, settled, uncertain, error, params, lane, room)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 1, 0, ?, ?, ?, zeroblob(?))`,
 		seq, d.ID, eventSeq, d.EventUID, d.EventID, d.Source, d.CESource, d.Rule, d.Step, d.Action,
 		int64(d.State), d.Reason, d.DryRun, d.Key, nanos(d.Created), now, nanos(d.Budget), d.BudgetFrom, d.Attempts, d.Starts, d.Crashes, d.Suspect, now,
-		d.Count, d.Expanded, d.Error, params, d.Lane); err != nil {
+		d.Count, d.Expanded, d.Error, params, d.Lane, roomBytes); err != nil {
 		return nil, fmt.Errorf("write delivery: %w", err)
 	}
 	t.counts[countKey{d.Action, d.State}]++

@@ -273,7 +273,7 @@ func TestCorruptPage(t *testing.T) {
 	if err != nil || len(leases) != 1 {
 		t.Fatalf("claimed %d, %v", len(leases), err)
 	}
-	_, err = db.Settle(t.Context(), store.Outcome{ID: "delivery-a", Epoch: leases[0].Epoch, State: store.Done, Attempt: &store.Attempt{Outcome: "done"}})
+	_, err = db.Settle(t.Context(), store.Outcome{ID: "delivery-a", Epoch: leases[0].Epoch, State: store.Dead, Attempt: &store.Attempt{Outcome: "failed"}})
 	named("write", err)
 	_, err = db.Commit(t.Context(), eventTxn("b", 1))
 	named("write after it", err)

@@ -248,7 +248,7 @@ func scanAttempt(row scanner) (store.Attempt, error) {
 // History implements store.Operator.
 func (db *DB) History(ctx context.Context, id string) ([]store.Attempt, error) {
 	rows, err := db.reads.QueryContext(ctx, "SELECT "+attemptColumns+
-		" FROM attempts WHERE delivery = (SELECT seq FROM deliveries WHERE id = ?) ORDER BY number", id)
+		" FROM history WHERE delivery = (SELECT seq FROM deliveries WHERE id = ?) ORDER BY number", id)
 	if err != nil {
 		return nil, db.readError("read history", err)
 	}

@@ -41,7 +41,9 @@ const (
 //     starts was lost and nothing was run or ordered since.
 //     lane names what it must not meet, see package store.
 //     deliveries_open leaves out what is done: nearly everything.
-//   - attempts: the history.
+//     The attempt that made it done has no row in attempts if it was short: it is
+//     started, ended and output here. room is bytes to grow into, see rowRoom.
+//   - attempts: the history but for those; the view history has all.
 //   - counts: deliveries by action and state.
 //   - revision_refs: how many events refer to a revision.
 //   - meta: boot, the number of the last opening.
@@ -64,13 +66,14 @@ CREATE TABLE deliveries (
   attempts INTEGER NOT NULL, starts INTEGER NOT NULL, crashes INTEGER NOT NULL, suspect INTEGER NOT NULL,
   due INTEGER NOT NULL, count INTEGER NOT NULL, expanded INTEGER NOT NULL,
   epoch INTEGER NOT NULL, settled INTEGER NOT NULL, uncertain INTEGER NOT NULL, error TEXT NOT NULL, params TEXT,
-  lane TEXT NOT NULL DEFAULT '');
+  lane TEXT NOT NULL DEFAULT '', started INTEGER, ended INTEGER, room BLOB, output TEXT);
 CREATE UNIQUE INDEX deliveries_id ON deliveries(id);
 CREATE INDEX deliveries_event ON deliveries(event_seq);
 CREATE INDEX deliveries_open ON deliveries(state, action) WHERE state <> 3;
 CREATE TABLE attempts (
   delivery INTEGER, number INTEGER, started INTEGER NOT NULL, ended INTEGER NOT NULL, outcome TEXT NOT NULL,
   error TEXT NOT NULL, output TEXT NOT NULL, PRIMARY KEY (delivery, number)) WITHOUT ROWID;
+` + createHistory + `
 CREATE TABLE counts (action TEXT, state INTEGER, n INTEGER NOT NULL, PRIMARY KEY (action, state)) WITHOUT ROWID;
 CREATE TABLE revisions (id TEXT PRIMARY KEY, created INTEGER NOT NULL, stored INTEGER NOT NULL, data BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE revision_refs (id TEXT PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID;
@@ -80,7 +83,9 @@ INSERT INTO meta VALUES ('boot', 0);
 
 const (
 	createEventIDs = "CREATE TABLE event_ids (segment INTEGER PRIMARY KEY, hashes BLOB NOT NULL);"
-	createDedup    = "CREATE TABLE dedup (expires INTEGER, seq INTEGER, marks BLOB NOT NULL, PRIMARY KEY (expires, seq)) WITHOUT ROWID;"
+	createHistory  = `CREATE VIEW history AS SELECT delivery, number, started, ended, outcome, error, output FROM attempts
+		UNION ALL SELECT seq, starts, started, ended, 'done', '', output FROM deliveries WHERE started IS NOT NULL;`
+	createDedup = "CREATE TABLE dedup (expires INTEGER, seq INTEGER, marks BLOB NOT NULL, PRIMARY KEY (expires, seq)) WITHOUT ROWID;"
 )
 
 // checkHeader refuses a file that is not a pointsman store, or a newer one,

@@ -30,12 +30,15 @@ func (w *writer) upgrade1() error {
 	return w.exec("ALTER TABLE deliveries ADD COLUMN lane TEXT NOT NULL DEFAULT ''")
 }
 
-// upgrade2 packs what had a row for each event: marks and hashes of ids.
+// upgrade2 packs what had a row for each event: marks, hashes of ids and, from
+// then on, attempts.
 func (w *writer) upgrade2() error {
 	for _, q := range []string{
 		"ALTER TABLE dedup RENAME TO dedup_2",
 		"ALTER TABLE event_ids RENAME TO event_ids_2",
 		createDedup, createEventIDs,
+		"ALTER TABLE deliveries ADD COLUMN started INTEGER", "ALTER TABLE deliveries ADD COLUMN ended INTEGER",
+		"ALTER TABLE deliveries ADD COLUMN room BLOB", "ALTER TABLE deliveries ADD COLUMN output TEXT", createHistory,
 	} {
 		if err := w.exec(q); err != nil {
 			return err
