@@ -25,7 +25,7 @@ func (db *DB) Commit(ctx context.Context, txns ...store.Txn) ([]store.Result, er
 		return nil, store.ErrFull
 	}
 	results := make([]store.Result, len(txns))
-	err := db.submit(ctx, func(t *tx) error {
+	err := db.hand(ctx, &op{events: len(txns), run: func(t *tx) error {
 		for i := range txns {
 			var err error
 			if results[i], err = t.commitOne(&txns[i]); err != nil {
@@ -33,7 +33,7 @@ func (db *DB) Commit(ctx context.Context, txns ...store.Txn) ([]store.Result, er
 			}
 		}
 		return nil
-	})
+	}})
 	if err != nil {
 		return nil, fmt.Errorf("commit: %w", err)
 	}

@@ -19,7 +19,7 @@ func (db *DB) Settle(ctx context.Context, outcomes ...store.Outcome) ([]store.Se
 		}
 	}
 	settled := make([]store.Settled, len(outcomes))
-	err := db.submit(ctx, func(t *tx) error {
+	err := db.hand(ctx, &op{outcomes: true, run: func(t *tx) error {
 		for i := range outcomes {
 			var err error
 			if settled[i], err = t.settle(&outcomes[i]); err != nil {
@@ -27,7 +27,7 @@ func (db *DB) Settle(ctx context.Context, outcomes ...store.Outcome) ([]store.Se
 			}
 		}
 		return nil
-	})
+	}})
 	if err != nil {
 		return nil, fmt.Errorf("settle: %w", err)
 	}

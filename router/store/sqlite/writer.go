@@ -14,6 +14,11 @@ import (
 )
 
 const (
+	// linger is how long outcomes wait for new events, so that both share a
+	// transaction, after one that brought busyEvents. Senders that were answered
+	// together come back together, just after what waited has begun.
+	linger     = 500 * time.Microsecond
+	busyEvents = 8
 	// groupOps is how many operations share a transaction at most.
 	groupOps = 128
 	// startDelay is how long after its claim a start record is written at the
@@ -29,6 +34,10 @@ type op struct {
 	run  func(*tx) error
 	err  error
 	done chan struct{}
+	// outcomes: it stores outcomes alone, for which no sender waits.
+	outcomes bool
+	// events is how many it brings.
+	events int
 }
 
 // writer owns the writing connection. Only its goroutine uses its fields.
@@ -44,6 +53,8 @@ type writer struct {
 	marks        map[id16]mark
 	nextEvent    int64
 	nextDelivery int64
+	// brought is when the last transaction with busyEvents ended.
+	brought time.Time
 	// broken is set for good when it is unknown what is on disk.
 	broken error
 	// commit ends the transaction; a test makes it fail.
@@ -63,7 +74,11 @@ func newWriter(db *DB, conn *conn) *writer {
 
 // submit hands run to the writer and waits until it is durable.
 func (db *DB) submit(ctx context.Context, run func(*tx) error) error {
-	o := &op{ctx: ctx, run: run, done: make(chan struct{})}
+	return db.hand(ctx, &op{run: run})
+}
+
+func (db *DB) hand(ctx context.Context, o *op) error {
+	o.ctx, o.done = ctx, make(chan struct{})
 	select {
 	case <-db.closed:
 		return store.ErrClosed
@@ -103,7 +118,7 @@ func (w *writer) run() {
 		closing := false
 		select {
 		case o := <-w.ops:
-			ops = w.gather(o)
+			ops = w.await(w.gather(o))
 		case s := <-w.starts:
 			if len(w.waiting) == 0 {
 				timer.Reset(startDelay)
@@ -157,6 +172,30 @@ func (w *writer) gather(first *op) []*op {
 	return ops
 }
 
+// await lets operations that only store outcomes wait for new events, if many
+// came just now.
+func (w *writer) await(ops []*op) []*op {
+	d := linger - time.Since(w.brought)
+	if d <= 0 || slices.ContainsFunc(ops, func(o *op) bool { return !o.outcomes }) {
+		return ops
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	for {
+		select {
+		case o := <-w.ops:
+			ops = append(ops, o)
+			if !o.outcomes {
+				return append(ops, w.gather(nil)...)
+			}
+		case <-timer.C:
+			return ops
+		case <-w.db.closed:
+			return ops
+		}
+	}
+}
+
 // ripe splits off the start records to write now.
 func ripe(waiting []start, all bool) (due, rest []start) {
 	n := 0
@@ -182,8 +221,13 @@ func (w *writer) group(ops []*op) {
 			o.err = err
 		}
 	}
+	events := 0
 	for _, o := range ops {
+		events += o.events
 		close(o.done)
+	}
+	if events >= busyEvents {
+		w.brought = time.Now()
 	}
 }
 
