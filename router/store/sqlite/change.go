@@ -72,7 +72,7 @@ func (t *tx) retry(wk *work, c *store.Change) (store.Changed, error) {
 		epoch = ?, settled = 1, uncertain = 0, updated = ? WHERE seq = ?`, now, now, wk.epoch, now, wk.seq); err != nil {
 		return 0, fmt.Errorf("retry: %w", err)
 	}
-	t.counts[countKey{wk.action, wk.row}]--
+	action := wk.action
 	if r := c.Replace; r != nil {
 		var params any
 		if len(r.Params) > 0 {
@@ -82,14 +82,15 @@ func (t *tx) retry(wk *work, c *store.Change) (store.Changed, error) {
 			r.Step, r.Action, params, r.Key, r.Lane, wk.seq); err != nil {
 			return 0, fmt.Errorf("retry: %w", err)
 		}
-		wk.action = r.Action
+		action = r.Action
 		if wk.lane != r.Lane {
 			wk.lane = r.Lane
 			t.enlist(wk)
 		}
 	}
-	t.counts[countKey{wk.action, store.Ready}]++
-	wk.state, wk.row = store.Ready, store.Ready
+	if err := t.moveTo(wk, action, store.Ready); err != nil {
+		return 0, err
+	}
 	t.wake = true
 	return store.ChangedOK, t.also(wk, c.Also)
 }
@@ -139,8 +140,7 @@ func (t *tx) cancel(wk *work) (store.Changed, error) {
 		wk.starts, wk.epoch, wk.settled, now, wk.seq); err != nil {
 		return 0, fmt.Errorf("cancel: %w", err)
 	}
-	t.move(wk, store.Cancelled)
-	return store.ChangedOK, nil
+	return store.ChangedOK, t.move(wk, store.Cancelled)
 }
 
 // expand writes a part of what a fan-out record stands for.
@@ -165,8 +165,7 @@ func (t *tx) expand(wk *work, c *store.Change) (store.Changed, error) {
 		int64(state), expanded, t.now.UnixNano(), wk.seq); err != nil {
 		return 0, fmt.Errorf("expand: %w", err)
 	}
-	t.move(wk, state)
-	return store.ChangedOK, nil
+	return store.ChangedOK, t.move(wk, state)
 }
 
 // bury makes a delivery that waits dead, without an attempt. A lease that ran
@@ -188,6 +187,5 @@ func (t *tx) bury(wk *work, c *store.Change) (store.Changed, error) {
 		c.Reason, c.Error, wk.starts, wk.epoch, wk.settled, t.now.UnixNano(), wk.seq); err != nil {
 		return 0, fmt.Errorf("bury: %w", err)
 	}
-	t.move(wk, store.Dead)
-	return store.ChangedOK, nil
+	return store.ChangedOK, t.move(wk, store.Dead)
 }

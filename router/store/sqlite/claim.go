@@ -275,7 +275,9 @@ func (t *tx) writeStarts(starts []start) error {
 		if err := t.writeAttempt(wk.seq, &store.Attempt{Number: wk.starts, Started: instant(wk.started), Outcome: "running"}); err != nil {
 			return err
 		}
-		t.move(wk, store.Leased)
+		if err := t.move(wk, store.Leased); err != nil {
+			return err
+		}
 		wk.stored = true
 	}
 	return nil

@@ -72,8 +72,7 @@ func (t *tx) end(wk *work, o *store.Outcome) error {
 			started, ended, rowRoom(1+width(wk.epoch)+width(started)+width(ended)+len(a.Output)), a.Output, wk.seq); err != nil {
 			return fmt.Errorf("write outcome: %w", err)
 		}
-		t.settledAs(wk, o, due)
-		return nil
+		return t.settledAs(wk, o, due)
 	}
 	if err := t.ended(wk, o.Attempt); err != nil {
 		return err
@@ -84,15 +83,14 @@ func (t *tx) end(wk *work, o *store.Outcome) error {
 		wk.starts, wk.epoch, wk.uncertain, t.now.UnixNano(), wk.seq); err != nil {
 		return fmt.Errorf("write outcome: %w", err)
 	}
-	t.settledAs(wk, o, due)
-	return nil
+	return t.settledAs(wk, o, due)
 }
 
-func (t *tx) settledAs(wk *work, o *store.Outcome, due int64) {
-	t.move(wk, o.State)
+func (t *tx) settledAs(wk *work, o *store.Outcome, due int64) error {
 	wk.due, wk.settled, wk.stored = due, 1, false
 	t.bytes += 512 + len(o.Error)
 	t.wake = t.wake || o.State == store.Ready
+	return t.move(wk, o.State)
 }
 
 // shortOutput is how many bytes of output an attempt may have that is kept in
