@@ -72,7 +72,7 @@ func (t *tx) retry(wk *work, c *store.Change) (store.Changed, error) {
 		epoch = ?, settled = 1, uncertain = 0, updated = ? WHERE seq = ?`, now, now, wk.epoch, now, wk.seq); err != nil {
 		return 0, fmt.Errorf("retry: %w", err)
 	}
-	action := wk.action
+	t.counts[countKey{wk.action, wk.row}]--
 	if r := c.Replace; r != nil {
 		var params any
 		if len(r.Params) > 0 {
@@ -82,15 +82,14 @@ func (t *tx) retry(wk *work, c *store.Change) (store.Changed, error) {
 			r.Step, r.Action, params, r.Key, r.Lane, wk.seq); err != nil {
 			return 0, fmt.Errorf("retry: %w", err)
 		}
-		action = r.Action
+		wk.action = r.Action
 		if wk.lane != r.Lane {
 			wk.lane = r.Lane
 			t.enlist(wk)
 		}
 	}
-	if err := t.moveTo(wk, action, store.Ready); err != nil {
-		return 0, err
-	}
+	t.counts[countKey{wk.action, store.Ready}]++
+	wk.state, wk.row = store.Ready, store.Ready
 	t.wake = true
 	return store.ChangedOK, t.also(wk, c.Also)
 }
@@ -140,7 +139,8 @@ func (t *tx) cancel(wk *work) (store.Changed, error) {
 		wk.starts, wk.epoch, wk.settled, now, wk.seq); err != nil {
 		return 0, fmt.Errorf("cancel: %w", err)
 	}
-	return store.ChangedOK, t.move(wk, store.Cancelled)
+	t.move(wk, store.Cancelled)
+	return store.ChangedOK, nil
 }
 
 // expand writes a part of what a fan-out record stands for.
@@ -165,7 +165,8 @@ func (t *tx) expand(wk *work, c *store.Change) (store.Changed, error) {
 		int64(state), expanded, t.now.UnixNano(), wk.seq); err != nil {
 		return 0, fmt.Errorf("expand: %w", err)
 	}
-	return store.ChangedOK, t.move(wk, state)
+	t.move(wk, state)
+	return store.ChangedOK, nil
 }
 
 // bury makes a delivery that waits dead, without an attempt. A lease that ran
@@ -187,5 +188,6 @@ func (t *tx) bury(wk *work, c *store.Change) (store.Changed, error) {
 		c.Reason, c.Error, wk.starts, wk.epoch, wk.settled, t.now.UnixNano(), wk.seq); err != nil {
 		return 0, fmt.Errorf("bury: %w", err)
 	}
-	return store.ChangedOK, t.move(wk, store.Dead)
+	t.move(wk, store.Dead)
+	return store.ChangedOK, nil
 }

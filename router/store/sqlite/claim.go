@@ -275,9 +275,7 @@ func (t *tx) writeStarts(starts []start) error {
 		if err := t.writeAttempt(wk.seq, &store.Attempt{Number: wk.starts, Started: instant(wk.started), Outcome: "running"}); err != nil {
 			return err
 		}
-		if err := t.move(wk, store.Leased); err != nil {
-			return err
-		}
+		t.move(wk, store.Leased)
 		wk.stored = true
 	}
 	return nil

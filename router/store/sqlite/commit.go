@@ -280,9 +280,6 @@ func (t *tx) insertDelivery(eventSeq int64, d *store.Delivery, event []byte) (*w
 		d.Count, d.Expanded, d.Error, params, d.Lane, roomBytes); err != nil {
 		return nil, fmt.Errorf("write delivery: %w", err)
 	}
-	if err := t.list(seq, d.Action, 0, d.Action, d.State); err != nil {
-		return nil, err
-	}
 	t.counts[countKey{d.Action, d.State}]++
 	t.bytes += 1024 + len(d.Params)
 	id := shortID(d.ID)

@@ -266,10 +266,8 @@ func (db *DB) History(ctx context.Context, id string) ([]store.Attempt, error) {
 
 // Counts implements store.Operator.
 func (db *DB) Counts(ctx context.Context) ([]store.Count, error) {
-	rows, err := db.reads.QueryContext(ctx, `SELECT action, state, n, CASE WHEN state IN (1, 2, 5) THEN COALESCE(
-		(SELECT d.created FROM unfinished u JOIN deliveries d ON d.seq = u.seq WHERE u.state = c.state AND u.action = c.action ORDER BY u.seq LIMIT 1),
-		(SELECT created FROM deliveries d WHERE d.seq >= (SELECT value FROM meta WHERE key = 'unfinished_from')
-			AND d.state = c.state AND d.action = c.action ORDER BY d.seq LIMIT 1)) END
+	rows, err := db.reads.QueryContext(ctx, `SELECT action, state, n, CASE WHEN state IN (1, 2, 5) THEN
+		(SELECT created FROM deliveries d WHERE d.state <> 3 AND d.state = c.state AND d.action = c.action ORDER BY d.seq LIMIT 1) END
 		FROM counts c WHERE n > 0 ORDER BY action, state`)
 	if err != nil {
 		return nil, db.readError("count deliveries", err)

@@ -40,15 +40,13 @@ const (
 //     when that was after a cancel. uncertain is 1 when the attempt numbered
 //     starts was lost and nothing was run or ordered since.
 //     lane names what it must not meet, see package store.
+//     deliveries_open leaves out what is done: nearly everything.
 //     The attempt that made it done has no row in attempts if it was short: it is
 //     started, ended and output here. room is bytes to grow into, see rowRoom.
-//   - unfinished: the deliveries that are held, and those ready or leased that
-//     are numbered below unfinished_from of meta: most are done before that moves
-//     past them, and cost nothing here.
 //   - attempts: the history but for those; the view history has all.
 //   - counts: deliveries by action and state.
 //   - revision_refs: how many events refer to a revision.
-//   - meta: boot, the number of the last opening; unfinished_from.
+//   - meta: boot, the number of the last opening.
 const schema = `
 CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE events (
@@ -71,7 +69,7 @@ CREATE TABLE deliveries (
   lane TEXT NOT NULL DEFAULT '', started INTEGER, ended INTEGER, room BLOB, output TEXT);
 CREATE UNIQUE INDEX deliveries_id ON deliveries(id);
 CREATE INDEX deliveries_event ON deliveries(event_seq);
-` + createUnfinished + `
+CREATE INDEX deliveries_open ON deliveries(state, action) WHERE state <> 3;
 CREATE TABLE attempts (
   delivery INTEGER, number INTEGER, started INTEGER NOT NULL, ended INTEGER NOT NULL, outcome TEXT NOT NULL,
   error TEXT NOT NULL, output TEXT NOT NULL, PRIMARY KEY (delivery, number)) WITHOUT ROWID;
@@ -80,13 +78,12 @@ CREATE TABLE counts (action TEXT, state INTEGER, n INTEGER NOT NULL, PRIMARY KEY
 CREATE TABLE revisions (id TEXT PRIMARY KEY, created INTEGER NOT NULL, stored INTEGER NOT NULL, data BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE revision_refs (id TEXT PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE instances (id TEXT PRIMARY KEY, start INTEGER NOT NULL, host TEXT NOT NULL, pid INTEGER NOT NULL, entered INTEGER NOT NULL) WITHOUT ROWID;
-INSERT INTO meta VALUES ('boot', 0), ('unfinished_from', 1);
+INSERT INTO meta VALUES ('boot', 0);
 `
 
 const (
-	createEventIDs   = "CREATE TABLE event_ids (segment INTEGER PRIMARY KEY, hashes BLOB NOT NULL);"
-	createUnfinished = "CREATE TABLE unfinished (state INTEGER, action TEXT, seq INTEGER, PRIMARY KEY (state, action, seq)) WITHOUT ROWID;"
-	createHistory    = `CREATE VIEW history AS SELECT delivery, number, started, ended, outcome, error, output FROM attempts
+	createEventIDs = "CREATE TABLE event_ids (segment INTEGER PRIMARY KEY, hashes BLOB NOT NULL);"
+	createHistory  = `CREATE VIEW history AS SELECT delivery, number, started, ended, outcome, error, output FROM attempts
 		UNION ALL SELECT seq, starts, started, ended, 'done', '', output FROM deliveries WHERE started IS NOT NULL;`
 	createDedup = "CREATE TABLE dedup (expires INTEGER, seq INTEGER, marks BLOB NOT NULL, PRIMARY KEY (expires, seq)) WITHOUT ROWID;"
 )

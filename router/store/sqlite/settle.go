@@ -72,7 +72,8 @@ func (t *tx) end(wk *work, o *store.Outcome) error {
 			started, ended, rowRoom(1+width(wk.epoch)+width(started)+width(ended)+len(a.Output)), a.Output, wk.seq); err != nil {
 			return fmt.Errorf("write outcome: %w", err)
 		}
-		return t.settledAs(wk, o, due)
+		t.settledAs(wk, o, due)
+		return nil
 	}
 	if err := t.ended(wk, o.Attempt); err != nil {
 		return err
@@ -83,14 +84,15 @@ func (t *tx) end(wk *work, o *store.Outcome) error {
 		wk.starts, wk.epoch, wk.uncertain, t.now.UnixNano(), wk.seq); err != nil {
 		return fmt.Errorf("write outcome: %w", err)
 	}
-	return t.settledAs(wk, o, due)
+	t.settledAs(wk, o, due)
+	return nil
 }
 
-func (t *tx) settledAs(wk *work, o *store.Outcome, due int64) error {
+func (t *tx) settledAs(wk *work, o *store.Outcome, due int64) {
+	t.move(wk, o.State)
 	wk.due, wk.settled, wk.stored = due, 1, false
 	t.bytes += 512 + len(o.Error)
 	t.wake = t.wake || o.State == store.Ready
-	return t.move(wk, o.State)
 }
 
 // shortOutput is how many bytes of output an attempt may have that is kept in

@@ -26,10 +26,8 @@ type tx struct {
 	revisions    map[string]int
 	nextEvent    int64
 	nextDelivery int64
-	// listedTo is what unfinishedFrom becomes.
-	listedTo int64
-	bytes    int
-	wake     bool
+	bytes        int
+	wake         bool
 	// started are leases of deliveries that it wrote; left, the actions of which it
 	// wrote some that are to be claimed.
 	started []start
@@ -126,15 +124,10 @@ func (t *tx) findShort(short id16, id string) (*work, error) {
 }
 
 // move accounts for a row's change of state.
-func (t *tx) move(wk *work, to store.DeliveryState) error { return t.moveTo(wk, wk.action, to) }
-
-// moveTo accounts for a row's change of action and state.
-func (t *tx) moveTo(wk *work, action string, to store.DeliveryState) error {
-	err := t.list(wk.seq, wk.action, wk.row, action, to)
+func (t *tx) move(wk *work, to store.DeliveryState) {
 	t.counts[countKey{wk.action, wk.row}]--
-	t.counts[countKey{action, to}]++
-	wk.action, wk.state, wk.row = action, to, to
-	return err
+	t.counts[countKey{wk.action, to}]++
+	wk.state, wk.row = to, to
 }
 
 // newEpoch gives an epoch larger than any before.
@@ -156,13 +149,10 @@ func (t *tx) flush() error {
 			return fmt.Errorf("count deliveries: %w", err)
 		}
 	}
-	var err error
-	if t.listedTo, err = t.listNew(); err != nil {
-		return err
-	}
 	if err := t.writeMarks(slices.Clone(t.remembered)); err != nil {
 		return err
 	}
+	var err error
 	if t.newest, err = t.writeIDs(); err != nil {
 		return err
 	}
@@ -179,7 +169,7 @@ func (t *tx) apply() {
 	for i := range t.remembered {
 		t.writer.marks[t.remembered[i].key] = t.remembered[i].mark
 	}
-	t.writer.nextEvent, t.writer.nextDelivery, t.writer.unfinishedFrom = t.nextEvent, t.nextDelivery, t.listedTo
+	t.writer.nextEvent, t.writer.nextDelivery = t.nextEvent, t.nextDelivery
 	t.writer.waiting = append(t.writer.waiting, t.started...)
 	db := t.db
 	db.mu.Lock()

@@ -37,8 +37,6 @@ func (w *writer) upgrade2() error {
 		"ALTER TABLE dedup RENAME TO dedup_2",
 		"ALTER TABLE event_ids RENAME TO event_ids_2",
 		createDedup, createEventIDs,
-		createUnfinished, "INSERT INTO unfinished SELECT state, action, seq FROM deliveries WHERE state IN (1, 2, 5) AND state <> 3",
-		"INSERT INTO meta SELECT 'unfinished_from', COALESCE(MAX(seq), 0) + 1 FROM deliveries", "DROP INDEX deliveries_open",
 		"ALTER TABLE deliveries ADD COLUMN started INTEGER", "ALTER TABLE deliveries ADD COLUMN ended INTEGER",
 		"ALTER TABLE deliveries ADD COLUMN room BLOB", "ALTER TABLE deliveries ADD COLUMN output TEXT", createHistory,
 	} {

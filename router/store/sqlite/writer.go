@@ -53,9 +53,6 @@ type writer struct {
 	marks        map[id16]mark
 	nextEvent    int64
 	nextDelivery int64
-	// unfinishedFrom is the number from which on deliveries are not in the table
-	// unfinished unless they are held.
-	unfinishedFrom int64
 	// brought is when the last transaction with busyEvents ended.
 	brought time.Time
 	// broken is set for good when it is unknown what is on disk.
@@ -363,4 +360,35 @@ func (w *writer) load() error {
 		return err
 	}
 	return w.loadItems()
+}
+
+// loadItems makes everything unfinished claimable; what was leased is due now
+// and will be found lost.
+func (w *writer) loadItems() error {
+	now := w.db.now().UnixNano()
+	err := w.conn.query(func(s *stmt) error {
+		it := &item{pos: -1}
+		var id, action, lane string
+		var state, starts int64
+		if err := s.scan(&it.seq, &it.eventSeq, &id, &action, &state, &it.due, &it.epoch, &starts, &it.uncertain, &lane, &it.started); err != nil {
+			return err
+		}
+		it.id, it.queue, it.starts = shortID(id), w.db.index.queue(action), int32(starts)
+		if store.DeliveryState(state) == store.Leased {
+			it.leased, it.rowLeased, it.stored, it.due = true, true, true, now
+			w.db.epoch++
+			it.epoch = w.db.epoch // the old lease is nobody's any more
+		}
+		if lane != "" {
+			w.db.index.join(it, lane)
+		}
+		w.db.index.put(it)
+		return nil
+	}, `SELECT seq, event_seq, id, action, state, due, epoch, starts, uncertain, lane,
+		CASE WHEN state = 2 THEN (SELECT started FROM attempts a WHERE a.delivery = d.seq AND a.number = d.starts) END
+		FROM deliveries d WHERE state IN (1, 2) AND state <> 3`)
+	for _, l := range w.db.index.lanes {
+		w.db.index.elect(l)
+	}
+	return err
 }
