@@ -24,9 +24,11 @@ func (db *DB) checkpoints() {
 		case <-idle.C:
 		}
 		idle.Reset(time.Minute)
-		_ = direct("PRAGMA wal_checkpoint(PASSIVE)", func(q string) error {
-			_, err := db.side.ExecContext(context.Background(), q)
-			return err
-		})
+		_ = direct("PRAGMA wal_checkpoint(PASSIVE)", db.checkpoint)
 	}
+}
+
+func (db *DB) checkpoint(query string) error {
+	_, err := db.side.ExecContext(context.Background(), query)
+	return err
 }

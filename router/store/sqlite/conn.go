@@ -142,8 +142,8 @@ func (c *conn) stmt(query string) (*stmt, error) {
 	return s, nil
 }
 
-// exec runs a statement.
-func (c *conn) exec(query string, args ...any) error {
+// write runs a statement.
+func (c *conn) write(query string, args ...any) error {
 	s, err := c.stmt(query)
 	if err != nil {
 		return err
@@ -161,8 +161,8 @@ func (c *conn) exec(query string, args ...any) error {
 // changes is how many rows the last statement wrote.
 func (c *conn) changes() int64 { return lib.Xsqlite3_changes64(c.tls, c.db) }
 
-// query runs row for each row of a query, which must not use the statement
-// again.
+// query runs row for each row of a query. It must not use the statement again,
+// nor any other if the query has text or blobs as parameters: see bind.
 func (c *conn) query(row func(*stmt) error, query string, args ...any) error {
 	s, err := c.stmt(query)
 	if err != nil {

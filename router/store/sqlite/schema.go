@@ -54,7 +54,8 @@ CREATE TABLE events (
   type TEXT NOT NULL, received INTEGER NOT NULL, digest BLOB NOT NULL, revision TEXT NOT NULL,
   duplicates INTEGER NOT NULL DEFAULT 0, verdicts TEXT, json TEXT NOT NULL);
 CREATE UNIQUE INDEX events_uid ON events(uid);
-` + createEventIDs + createDedup + `
+CREATE TABLE event_ids (segment INTEGER PRIMARY KEY, hashes BLOB NOT NULL);
+CREATE TABLE dedup (expires INTEGER, seq INTEGER, marks BLOB NOT NULL, PRIMARY KEY (expires, seq)) WITHOUT ROWID;
 CREATE TABLE states (
   key TEXT PRIMARY KEY, version INTEGER NOT NULL, expires INTEGER NOT NULL, data BLOB) WITHOUT ROWID;
 CREATE INDEX states_expires ON states(expires) WHERE expires > 0;
@@ -73,20 +74,14 @@ CREATE INDEX deliveries_open ON deliveries(state, action) WHERE state <> 3;
 CREATE TABLE attempts (
   delivery INTEGER, number INTEGER, started INTEGER NOT NULL, ended INTEGER NOT NULL, outcome TEXT NOT NULL,
   error TEXT NOT NULL, output TEXT NOT NULL, PRIMARY KEY (delivery, number)) WITHOUT ROWID;
-` + createHistory + `
+CREATE VIEW history AS SELECT delivery, number, started, ended, outcome, error, output FROM attempts
+  UNION ALL SELECT seq, starts, started, ended, 'done', '', output FROM deliveries WHERE started IS NOT NULL;
 CREATE TABLE counts (action TEXT, state INTEGER, n INTEGER NOT NULL, PRIMARY KEY (action, state)) WITHOUT ROWID;
 CREATE TABLE revisions (id TEXT PRIMARY KEY, created INTEGER NOT NULL, stored INTEGER NOT NULL, data BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE revision_refs (id TEXT PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE instances (id TEXT PRIMARY KEY, start INTEGER NOT NULL, host TEXT NOT NULL, pid INTEGER NOT NULL, entered INTEGER NOT NULL) WITHOUT ROWID;
 INSERT INTO meta VALUES ('boot', 0);
 `
-
-const (
-	createEventIDs = "CREATE TABLE event_ids (segment INTEGER PRIMARY KEY, hashes BLOB NOT NULL);"
-	createHistory  = `CREATE VIEW history AS SELECT delivery, number, started, ended, outcome, error, output FROM attempts
-		UNION ALL SELECT seq, starts, started, ended, 'done', '', output FROM deliveries WHERE started IS NOT NULL;`
-	createDedup = "CREATE TABLE dedup (expires INTEGER, seq INTEGER, marks BLOB NOT NULL, PRIMARY KEY (expires, seq)) WITHOUT ROWID;"
-)
 
 // checkHeader refuses a file that is not a pointsman store, or a newer one,
 // before SQLite opens it: nothing of it is touched. fresh: there is no file, or

@@ -62,37 +62,27 @@ func (t *tx) end(wk *work, o *store.Outcome) error {
 	if err := t.writeLost(wk); err != nil {
 		return err
 	}
-	due := t.now.Add(o.Delay).UnixNano()
+	var started, ended, output any
+	used := width(int64(o.State)) + width(wk.epoch) + len(o.Reason) + len(o.Error)
 	if a := o.Attempt; o.State == store.Done && !wk.stored && short(a) {
 		wk.uncertain = false
-		started, ended := nanos(a.Started), nanos(a.Ended)
-		if err := t.exec(`UPDATE deliveries SET state = 3, reason = ?, due = ?, attempts = ?, crashes = ?, suspect = ?, error = ?,
-			starts = ?, epoch = ?, settled = 1, uncertain = 0, updated = ?, started = ?, ended = ?, room = ?, output = ? WHERE seq = ?`,
-			o.Reason, due, o.Attempts, o.Crashes, o.Suspect, o.Error, wk.starts, wk.epoch, t.now.UnixNano(),
-			started, ended, rowRoom(1+width(wk.epoch)+width(started)+width(ended)+len(a.Output)), a.Output, wk.seq); err != nil {
-			return fmt.Errorf("write outcome: %w", err)
-		}
-		t.settledAs(wk, o, due)
-		return nil
-	}
-	if err := t.ended(wk, o.Attempt); err != nil {
+		started, ended, output = nanos(a.Started), nanos(a.Ended), a.Output
+		used += width(nanos(a.Started)) + width(nanos(a.Ended)) + len(a.Output)
+	} else if err := t.ended(wk, a); err != nil {
 		return err
 	}
+	due := t.now.Add(o.Delay).UnixNano()
 	if err := t.exec(`UPDATE deliveries SET state = ?, reason = ?, due = ?, attempts = ?, crashes = ?, suspect = ?, error = ?,
-		starts = ?, epoch = ?, settled = 1, uncertain = ?, updated = ? WHERE seq = ?`,
+		starts = ?, epoch = ?, settled = 1, uncertain = ?, updated = ?, started = ?, ended = ?, output = ?, room = ? WHERE seq = ?`,
 		int64(o.State), o.Reason, due, o.Attempts, o.Crashes, o.Suspect, o.Error,
-		wk.starts, wk.epoch, wk.uncertain, t.now.UnixNano(), wk.seq); err != nil {
+		wk.starts, wk.epoch, wk.uncertain, t.now.UnixNano(), started, ended, output, rowRoom(used), wk.seq); err != nil {
 		return fmt.Errorf("write outcome: %w", err)
 	}
-	t.settledAs(wk, o, due)
-	return nil
-}
-
-func (t *tx) settledAs(wk *work, o *store.Outcome, due int64) {
 	t.move(wk, o.State)
 	wk.due, wk.settled, wk.stored = due, 1, false
 	t.bytes += 512 + len(o.Error)
 	t.wake = t.wake || o.State == store.Ready
+	return nil
 }
 
 // shortOutput is how many bytes of output an attempt may have that is kept in

@@ -7,65 +7,69 @@ import (
 
 // upgrade brings the schema of an older version to this one, in one transaction.
 func (w *writer) upgrade(version int64) error {
-	if version >= schemaVersion {
-		return nil
+	type step struct {
+		from int64
+		sql  string
+		run  func() error
 	}
-	steps := []func() error{w.upgrade1, w.upgrade2}
-	if err := w.exec("BEGIN IMMEDIATE"); err != nil {
-		return err
-	}
-	for _, step := range steps[version-1:] {
-		if err := step(); err != nil {
+	for _, s := range []step{
+		{sql: "BEGIN IMMEDIATE"},
+		{from: 1, sql: "ALTER TABLE deliveries ADD COLUMN lane TEXT NOT NULL DEFAULT ''"},
+		// What had a row for each event is packed.
+		{from: 2, sql: "ALTER TABLE dedup RENAME TO dedup_2"},
+		{from: 2, sql: "CREATE TABLE dedup (expires INTEGER, seq INTEGER, marks BLOB NOT NULL, PRIMARY KEY (expires, seq)) WITHOUT ROWID"},
+		{from: 2, run: w.packMarks},
+		{from: 2, sql: "DROP TABLE dedup_2"},
+		{from: 2, sql: "ALTER TABLE event_ids RENAME TO event_ids_2"},
+		{from: 2, sql: "CREATE TABLE event_ids (segment INTEGER PRIMARY KEY, hashes BLOB NOT NULL)"},
+		{from: 2, run: w.packIDs},
+		{from: 2, sql: "DROP TABLE event_ids_2"},
+		// Short attempts are kept in the row of the delivery from then on.
+		{from: 2, sql: "ALTER TABLE deliveries ADD COLUMN started INTEGER"},
+		{from: 2, sql: "ALTER TABLE deliveries ADD COLUMN ended INTEGER"},
+		{from: 2, sql: "ALTER TABLE deliveries ADD COLUMN room BLOB"},
+		{from: 2, sql: "ALTER TABLE deliveries ADD COLUMN output TEXT"},
+		{from: 2, sql: `CREATE VIEW history AS SELECT delivery, number, started, ended, outcome, error, output FROM attempts
+			UNION ALL SELECT seq, starts, started, ended, 'done', '', output FROM deliveries WHERE started IS NOT NULL`},
+		{sql: fmt.Sprintf("PRAGMA user_version = %d", schemaVersion)},
+		{sql: "COMMIT"},
+	} {
+		if version >= schemaVersion || s.from != 0 && s.from < version {
+			continue
+		}
+		run := s.run
+		if run == nil {
+			run = func() error { return direct(s.sql, w.conn.script) }
+		}
+		if err := run(); err != nil {
 			return fmt.Errorf("upgrade from schema %d: %w", version, err)
 		}
 	}
-	if err := w.exec(fmt.Sprintf("PRAGMA user_version = %d", schemaVersion)); err != nil {
-		return err
-	}
-	return w.exec("COMMIT")
+	return nil
 }
 
-// upgrade1 adds lanes.
-func (w *writer) upgrade1() error {
-	return w.exec("ALTER TABLE deliveries ADD COLUMN lane TEXT NOT NULL DEFAULT ''")
-}
-
-// upgrade2 packs what had a row for each event: marks, hashes of ids and, from
-// then on, attempts.
-func (w *writer) upgrade2() error {
-	for _, q := range []string{
-		"ALTER TABLE dedup RENAME TO dedup_2",
-		"ALTER TABLE event_ids RENAME TO event_ids_2",
-		createDedup, createEventIDs,
-		"ALTER TABLE deliveries ADD COLUMN started INTEGER", "ALTER TABLE deliveries ADD COLUMN ended INTEGER",
-		"ALTER TABLE deliveries ADD COLUMN room BLOB", "ALTER TABLE deliveries ADD COLUMN output TEXT", createHistory,
-	} {
-		if err := w.exec(q); err != nil {
-			return err
-		}
-	}
+// packMarks makes the rows of dedup from those of version 2, one for each mark.
+func (w *writer) packMarks() error {
 	var marks []fullMark
 	err := w.conn.query(func(s *stmt) error {
 		m := fullMark{mark: mark{expires: s.integer(0), seq: s.integer(1)}, uid: s.string(3)}
 		copy(m.key[:], s.bytes(2))
 		copy(m.digest[:], s.bytes(4))
-		// They come in order, so those of one row follow each other; a row holds
-		// marks of one time only.
-		if len(marks) == 64 || len(marks) > 0 && marks[0].expires != m.expires {
-			if err := w.writeMarks(marks); err != nil {
-				return err
-			}
-			marks = marks[:0]
+		if marks = append(marks, m); len(marks) < 64 {
+			return nil
 		}
-		marks = append(marks, m)
-		return nil
+		defer func() { marks = marks[:0] }()
+		return w.writeMarks(marks)
 	}, "SELECT expires, seq, key, uid, digest FROM dedup_2 ORDER BY expires, seq")
-	if err == nil {
-		err = w.writeMarks(marks)
-	}
 	if err != nil {
 		return err
 	}
+	return w.writeMarks(marks)
+}
+
+// packIDs makes the rows of event_ids from those of version 2, one for each
+// event.
+func (w *writer) packIDs() error {
 	hashes := make([]byte, 4*segmentEvents)
 	n := int64(-1)
 	put := func() error {
@@ -74,7 +78,7 @@ func (w *writer) upgrade2() error {
 		}
 		return w.exec("INSERT OR REPLACE INTO event_ids (segment, hashes) VALUES (?, ?)", n, hashes)
 	}
-	err = w.conn.query(func(s *stmt) error {
+	err := w.conn.query(func(s *stmt) error {
 		if s.integer(0) != n {
 			if err := put(); err != nil {
 				return err
@@ -85,16 +89,8 @@ func (w *writer) upgrade2() error {
 		binary.BigEndian.PutUint32(hashes[4*(s.integer(2)-n*segmentEvents):], uint32(s.integer(1)))
 		return nil
 	}, "SELECT segment, hash, seq FROM event_ids_2 ORDER BY segment")
-	if err == nil {
-		err = put()
-	}
 	if err != nil {
 		return err
 	}
-	for _, q := range []string{"DROP TABLE dedup_2", "DROP TABLE event_ids_2"} {
-		if err := w.exec(q); err != nil {
-			return err
-		}
-	}
-	return nil
+	return put()
 }

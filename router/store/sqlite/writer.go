@@ -319,7 +319,7 @@ func isCode(err error, codes ...int32) bool {
 // passes here, and is so a point at which a torture run ends the process.
 func (w *writer) exec(query string, args ...any) error {
 	crashpoint.Here(query, crashpoint.Before)
-	if err := w.conn.exec(query, args...); err != nil {
+	if err := w.conn.write(query, args...); err != nil {
 		return err
 	}
 	crashpoint.Here(query, crashpoint.After)
