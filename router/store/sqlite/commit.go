@@ -237,7 +237,7 @@ func (t *tx) insertEvent(seq int64, ev *store.Event) error {
 		if err != nil {
 			return fmt.Errorf("encode verdicts: %w", err)
 		}
-		verdicts = string(b)
+		verdicts = text(b)
 	}
 	if err := t.exec(`INSERT INTO events (seq, uid, source, ce_source, id, type, received, digest, revision, verdicts, json)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
@@ -267,9 +267,9 @@ func (t *tx) insertDelivery(eventSeq int64, d *store.Delivery, event []byte) (*w
 	seq := t.nextDelivery
 	t.nextDelivery++
 	now := t.now.UnixNano()
-	var params text
+	var params any
 	if len(d.Params) > 0 {
-		params = d.Params
+		params = text(d.Params)
 	}
 	if err := t.exec(`INSERT INTO deliveries (seq, id, event_seq, event_uid, event_id, source, ce_source, rule, step, action,
 		state, reason, dry_run, key, created, updated, budget, budget_from, attempts, starts, crashes, suspect, due,

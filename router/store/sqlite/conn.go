@@ -30,7 +30,7 @@ type stmt struct {
 	params int
 }
 
-// text is bound as text without being copied into a string first; nil is NULL.
+// text is bound as text without being copied into a string first.
 type text []byte
 
 // engineError is a result code of SQLite with its message.
@@ -236,10 +236,6 @@ func (s *stmt) bind(args []any) error {
 			rc = lib.Xsqlite3_bind_text(c.tls, s.p, n, c.addr+uintptr(at), int32(copy(c.buf[at:], v)), 0)
 			at += len(v)
 		case text:
-			if v == nil {
-				rc = lib.Xsqlite3_bind_null(c.tls, s.p, n)
-				break
-			}
 			rc = lib.Xsqlite3_bind_text(c.tls, s.p, n, c.addr+uintptr(at), int32(copy(c.buf[at:], v)), 0)
 			at += len(v)
 		case []byte:

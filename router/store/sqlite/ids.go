@@ -48,7 +48,8 @@ func (w *writer) loadIDs() error {
 	err := w.conn.query(func(row *stmt) error {
 		binary.BigEndian.PutUint32(s.hashes[4*(row.integer(0)-s.first):], idHash(row.string(1)))
 		return nil
-	}, "SELECT seq, id FROM events WHERE seq >= ?1 UNION ALL SELECT event_seq, event_id FROM deliveries WHERE event_seq >= ?1", s.first)
+	}, `SELECT seq, id FROM events WHERE seq >= ?1 UNION ALL SELECT event_seq, event_id FROM deliveries
+		WHERE event_seq >= ?1 AND NOT EXISTS (SELECT 1 FROM events WHERE seq = event_seq)`, s.first)
 	w.db.newest = s
 	return err
 }

@@ -128,7 +128,7 @@ func (w *writer) run() {
 		case <-timer.C:
 		case <-w.db.closed:
 			closing = true
-			ops = w.gather(nil)
+			ops = w.gather()
 			for more := true; more; {
 				select {
 				case s := <-w.starts:
@@ -155,12 +155,8 @@ func (w *writer) run() {
 	}
 }
 
-// gather takes what waits, without waiting itself.
-func (w *writer) gather(first *op) []*op {
-	var ops []*op
-	if first != nil {
-		ops = append(ops, first)
-	}
+// gather adds what waits, without waiting itself.
+func (w *writer) gather(ops ...*op) []*op {
 	for len(ops) < groupOps {
 		select {
 		case o := <-w.ops:
@@ -181,12 +177,12 @@ func (w *writer) await(ops []*op) []*op {
 	}
 	timer := time.NewTimer(d)
 	defer timer.Stop()
-	for {
+	for len(ops) < groupOps {
 		select {
 		case o := <-w.ops:
 			ops = append(ops, o)
 			if !o.outcomes {
-				return append(ops, w.gather(nil)...)
+				return w.gather(ops...)
 			}
 		case <-timer.C:
 			return ops
@@ -194,6 +190,7 @@ func (w *writer) await(ops []*op) []*op {
 			return ops
 		}
 	}
+	return ops
 }
 
 // ripe splits off the start records to write now.
