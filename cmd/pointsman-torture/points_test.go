@@ -84,11 +84,18 @@ func text(e ast.Expr) (string, bool) {
 // in which the points are.
 func sqliteSteps(t *testing.T) []string {
 	files := parse(t, "../../router/store/sqlite")
-	calls(files, func(in string, _ *ast.CallExpr) {
-		if in != "execN" && in != "direct" {
-			t.Errorf("sqlite: %s writes by ExecContext: use exec, execN or direct, where the points are", in)
-		}
-	}, "ExecContext", "Exec")
+	for _, by := range []struct{ name, in string }{
+		{"write", "exec"},
+		{"script", "openConn"},        // pragmas of the connection
+		{"ExecContext", "checkpoint"}, // which direct calls
+		{"Exec", ""},
+	} {
+		calls(files, func(in string, _ *ast.CallExpr) {
+			if in != by.in {
+				t.Errorf("sqlite: %s writes by %s: use exec or direct, where the points are", in, by.name)
+			}
+		}, by.name)
+	}
 	var steps []string
 	calls(files, func(in string, c *ast.CallExpr) {
 		if in == "exec" && len(c.Args) > 0 {
@@ -104,7 +111,7 @@ func sqliteSteps(t *testing.T) []string {
 		if in != "create" && in != "upgrade" {
 			t.Errorf("sqlite: %s runs a statement that is not a constant, so its point has no name", in)
 		}
-	}, "exec", "execN", "direct")
+	}, "exec", "direct")
 	return append(steps, createSteps(t, files)...)
 }
 
@@ -128,7 +135,7 @@ func createSteps(t *testing.T, files []*ast.File) []string {
 			return true
 		})
 	}
-	numbered := map[string]string{"PRAGMA application_id = %d": "PRAGMA application_id = 1886221172", "PRAGMA user_version = %d": "PRAGMA user_version = 2"}
+	numbered := map[string]string{"PRAGMA application_id = %d": "PRAGMA application_id = 1886221172", "PRAGMA user_version = %d": "PRAGMA user_version = 3"}
 	var steps []string
 	for _, e := range list.Elts {
 		s, ok := text(e)

@@ -103,7 +103,7 @@ func flipStore(t *testing.T, dir string) *flippable {
 			t.Fatal(err)
 		}
 		if n == 40 {
-			if err := direct(t.Context(), db.side, "PRAGMA wal_checkpoint(TRUNCATE)"); err != nil {
+			if err := db.checkpoint("PRAGMA wal_checkpoint(TRUNCATE)"); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -24,6 +24,11 @@ func (db *DB) checkpoints() {
 		case <-idle.C:
 		}
 		idle.Reset(time.Minute)
-		_ = direct(context.Background(), db.side, "PRAGMA wal_checkpoint(PASSIVE)")
+		_ = direct("PRAGMA wal_checkpoint(PASSIVE)", db.checkpoint)
 	}
+}
+
+func (db *DB) checkpoint(query string) error {
+	_, err := db.side.ExecContext(context.Background(), query)
+	return err
 }

@@ -268,8 +268,8 @@ func (t *tx) writeStarts(starts []start) error {
 		if err := t.writeLost(wk); err != nil {
 			return err
 		}
-		if err := t.exec("UPDATE deliveries SET state = 2, starts = ?, epoch = ?, settled = 0, due = ?, updated = ? WHERE seq = ?",
-			wk.starts, wk.epoch, wk.due, t.now.UnixNano(), wk.seq); err != nil {
+		if err := t.exec("UPDATE deliveries SET state = 2, starts = ?, epoch = ?, settled = 0, due = ?, updated = ?, room = ? WHERE seq = ?",
+			wk.starts, wk.epoch, wk.due, t.now.UnixNano(), rowRoom(1+width(wk.epoch)), wk.seq); err != nil {
 			return fmt.Errorf("write start: %w", err)
 		}
 		if err := t.writeAttempt(wk.seq, &store.Attempt{Number: wk.starts, Started: instant(wk.started), Outcome: "running"}); err != nil {

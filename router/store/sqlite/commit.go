@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
-	"hash/fnv"
 	"time"
 
 	"github.com/pointsman/pointsman/router/store"
@@ -26,7 +25,7 @@ func (db *DB) Commit(ctx context.Context, txns ...store.Txn) ([]store.Result, er
 		return nil, store.ErrFull
 	}
 	results := make([]store.Result, len(txns))
-	err := db.submit(ctx, func(t *tx) error {
+	err := db.hand(ctx, &op{events: len(txns), run: func(t *tx) error {
 		for i := range txns {
 			var err error
 			if results[i], err = t.commitOne(&txns[i]); err != nil {
@@ -34,7 +33,7 @@ func (db *DB) Commit(ctx context.Context, txns ...store.Txn) ([]store.Result, er
 			}
 		}
 		return nil
-	})
+	}})
 	if err != nil {
 		return nil, fmt.Errorf("commit: %w", err)
 	}
@@ -99,11 +98,8 @@ func (t *tx) commitOne(txn *store.Txn) (store.Result, error) {
 	t.nextEvent++
 	if txn.Dedup > 0 {
 		expires := t.now.Add(txn.Dedup).UnixNano()
-		if err := t.exec("INSERT INTO dedup (expires, seq, key, uid, digest) VALUES (?, ?, ?, ?, ?)",
-			expires, seq, key[:], ev.UID, ev.Digest[:]); err != nil {
-			return store.Result{}, fmt.Errorf("write dedup mark: %w", err)
-		}
-		t.marks[key] = mark{seq: seq, expires: expires}
+		t.marks[key] = len(t.remembered)
+		t.remembered = append(t.remembered, fullMark{mark: mark{seq: seq, expires: expires}, key: key, digest: ev.Digest, uid: ev.UID})
 	}
 	if err := t.insertEvent(seq, ev); err != nil {
 		return store.Result{}, err
@@ -191,29 +187,24 @@ func (t *tx) writeStates(states []store.StateWrite) error {
 
 // duplicate looks for a mark in force; a zero Status means there is none.
 func (t *tx) duplicate(key id16, txn *store.Txn) (store.Result, error) {
-	m, ok := t.marks[key]
-	if !ok {
-		m, ok = t.writer.marks[key]
+	m, ok := t.writer.marks[key]
+	if i, here := t.marks[key]; here {
+		m, ok = t.remembered[i].mark, true
 	}
 	if !ok || m.expires <= t.now.UnixNano() {
 		return store.Result{}, nil
 	}
-	var uid string
-	var digest []byte
-	ok, err := t.row([]any{&uid, &digest}, "SELECT uid, digest FROM dedup WHERE expires = ? AND seq = ?", m.expires, m.seq)
+	first, err := t.mark(key, m)
 	if err != nil {
-		return store.Result{}, fmt.Errorf("read dedup mark: %w", err)
+		return store.Result{}, err
 	}
-	if !ok {
-		return store.Result{}, fmt.Errorf("read dedup mark: row (%d, %d) is missing", m.expires, m.seq)
-	}
-	if txn.Strict && string(digest) != string(txn.Event.Digest[:]) {
-		return store.Result{Status: store.StatusConflict, UID: uid}, nil
+	if txn.Strict && first.digest != txn.Event.Digest {
+		return store.Result{Status: store.StatusConflict, UID: first.uid}, nil
 	}
 	if err := t.exec("UPDATE events SET duplicates = duplicates + 1 WHERE seq = ?", m.seq); err != nil {
 		return store.Result{}, fmt.Errorf("count duplicate: %w", err)
 	}
-	return store.Result{Status: store.StatusDuplicate, UID: uid}, nil
+	return store.Result{Status: store.StatusDuplicate, UID: first.uid}, nil
 }
 
 // fresh says whether a state still has the version that was read.
@@ -239,15 +230,6 @@ func (t *tx) holds(s *store.StateWrite, version uint64, expires int64) bool {
 	return version == s.Read || expired && s.Read == 0
 }
 
-// segmentEvents is how many events share a segment of event_ids.
-const segmentEvents = 2048
-
-func idHash(id string) int64 {
-	h := fnv.New32a()
-	_, _ = h.Write([]byte(id))
-	return int64(h.Sum32())
-}
-
 func (t *tx) insertEvent(seq int64, ev *store.Event) error {
 	var verdicts any
 	if len(ev.Verdicts) > 0 {
@@ -255,16 +237,14 @@ func (t *tx) insertEvent(seq int64, ev *store.Event) error {
 		if err != nil {
 			return fmt.Errorf("encode verdicts: %w", err)
 		}
-		verdicts = string(b)
+		verdicts = text(b)
 	}
 	if err := t.exec(`INSERT INTO events (seq, uid, source, ce_source, id, type, received, digest, revision, verdicts, json)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		seq, ev.UID, ev.Source, ev.CESource, ev.ID, ev.Type, nanos(ev.Received), ev.Digest[:], ev.Revision, verdicts, string(ev.JSON)); err != nil {
+		seq, ev.UID, ev.Source, ev.CESource, ev.ID, ev.Type, nanos(ev.Received), ev.Digest[:], ev.Revision, verdicts, text(ev.JSON)); err != nil {
 		return fmt.Errorf("write event: %w", err)
 	}
-	if err := t.exec("INSERT INTO event_ids (segment, hash, seq) VALUES (?, ?, ?)", seq/segmentEvents, idHash(ev.ID), seq); err != nil {
-		return fmt.Errorf("write event id: %w", err)
-	}
+	t.hashes = binary.BigEndian.AppendUint32(t.hashes, idHash(ev.ID))
 	if ev.Revision != "" {
 		t.revisions[ev.Revision]++
 	}
@@ -289,15 +269,15 @@ func (t *tx) insertDelivery(eventSeq int64, d *store.Delivery, event []byte) (*w
 	now := t.now.UnixNano()
 	var params any
 	if len(d.Params) > 0 {
-		params = string(d.Params)
+		params = text(d.Params)
 	}
 	if err := t.exec(`INSERT INTO deliveries (seq, id, event_seq, event_uid, event_id, source, ce_source, rule, step, action,
 		state, reason, dry_run, key, created, updated, budget, budget_from, attempts, starts, crashes, suspect, due,
-		count, expanded, epoch, settled, uncertain, error, params, lane)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 1, 0, ?, ?, ?)`,
+		count, expanded, epoch, settled, uncertain, error, params, lane, room)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 1, 0, ?, ?, ?, zeroblob(?))`,
 		seq, d.ID, eventSeq, d.EventUID, d.EventID, d.Source, d.CESource, d.Rule, d.Step, d.Action,
 		int64(d.State), d.Reason, d.DryRun, d.Key, nanos(d.Created), now, nanos(d.Budget), d.BudgetFrom, d.Attempts, d.Starts, d.Crashes, d.Suspect, now,
-		d.Count, d.Expanded, d.Error, params, d.Lane); err != nil {
+		d.Count, d.Expanded, d.Error, params, d.Lane, roomBytes); err != nil {
 		return nil, fmt.Errorf("write delivery: %w", err)
 	}
 	t.counts[countKey{d.Action, d.State}]++

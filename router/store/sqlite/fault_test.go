@@ -105,7 +105,7 @@ func TestFullDisk(t *testing.T) {
 	db := openFile(t, filepath.Join(t.TempDir(), "pm.db"))
 	pages := func(n int) {
 		t.Helper()
-		if _, err := db.w.conn.ExecContext(t.Context(), fmt.Sprintf("PRAGMA max_page_count = %d", n)); err != nil {
+		if err := db.w.conn.script(fmt.Sprintf("PRAGMA max_page_count = %d", n)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -273,7 +273,7 @@ func TestCorruptPage(t *testing.T) {
 	if err != nil || len(leases) != 1 {
 		t.Fatalf("claimed %d, %v", len(leases), err)
 	}
-	_, err = db.Settle(t.Context(), store.Outcome{ID: "delivery-a", Epoch: leases[0].Epoch, State: store.Done, Attempt: &store.Attempt{Outcome: "done"}})
+	_, err = db.Settle(t.Context(), store.Outcome{ID: "delivery-a", Epoch: leases[0].Epoch, State: store.Dead, Attempt: &store.Attempt{Outcome: "failed"}})
 	named("write", err)
 	_, err = db.Commit(t.Context(), eventTxn("b", 1))
 	named("write after it", err)

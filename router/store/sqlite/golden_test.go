@@ -17,7 +17,7 @@ import (
 var update = flag.Bool("update", false, "write the golden data of this version anew")
 
 // golden are the versions of the schema, the last one in use.
-var golden = []string{"golden-v1", "golden-v2"}
+var golden = []string{"golden-v1", "golden-v2", "golden-v3"}
 
 // content is all that the store's API shows of a file.
 type content struct {
@@ -72,6 +72,9 @@ func testGolden(t *testing.T, version string, update bool) {
 	t.Helper()
 	file, text := filepath.Join("testdata", version, "pointsman.db"), filepath.Join("testdata", version, "content.json")
 	if update {
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
 		writeGolden(t, file)
 	}
 	path := filepath.Join(t.TempDir(), "pm.db")

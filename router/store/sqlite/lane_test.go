@@ -19,7 +19,7 @@ func TestLaneAfterAFailedWrite(t *testing.T) {
 	db := openFile(t, filepath.Join(t.TempDir(), "pm.db"))
 	pages := func(n int) {
 		t.Helper()
-		if _, err := db.w.conn.ExecContext(t.Context(), fmt.Sprintf("PRAGMA max_page_count = %d", n)); err != nil {
+		if err := db.w.conn.script(fmt.Sprintf("PRAGMA max_page_count = %d", n)); err != nil {
 			t.Fatal(err)
 		}
 	}

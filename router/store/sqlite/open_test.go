@@ -49,7 +49,7 @@ func TestOpenRefuses(t *testing.T) {
 			}
 			binary.BigEndian.PutUint32(b[60:], 99)
 			write(t, path, string(b))
-		}, "written by a newer pointsman (schema 99, this one knows 2)"},
+		}, "written by a newer pointsman (schema 99, this one knows 3)"},
 		{"an open store", func(t *testing.T, path string) { open(t, path, nil) }, fmt.Sprintf("in use by process %d", os.Getpid())},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

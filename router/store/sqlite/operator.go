@@ -86,7 +86,11 @@ func (db *DB) Events(ctx context.Context, q store.EventQuery) ([]store.Event, er
 	w.text("ce_source", q.CESource)
 	w.between("received", q.Since, q.Until)
 	if q.ID != "" && q.UID == "" {
-		w.add("seq IN ("+seqsOfID+")", idHash(q.ID))
+		seqs, err := db.withID(ctx, q.ID)
+		if err != nil {
+			return nil, db.readError("list events", err)
+		}
+		w.add("seq IN (SELECT value FROM json_each(?))", seqs)
 	}
 	if err := db.cursor(ctx, &w, "events", "uid", "<", q.Before); err != nil {
 		return nil, db.readError("list events", err)
@@ -113,11 +117,6 @@ func (db *DB) Events(ctx context.Context, q store.EventQuery) ([]store.Event, er
 	}
 	return out, db.readError("list events", rows.Err())
 }
-
-// seqsOfID finds the events with a hash of an id: one probe in each segment.
-const seqsOfID = `WITH RECURSIVE s(n) AS (SELECT MIN(segment) FROM event_ids
-	UNION ALL SELECT (SELECT MIN(segment) FROM event_ids WHERE segment > n) FROM s WHERE n IS NOT NULL)
-	SELECT i.seq FROM s CROSS JOIN event_ids i ON i.segment = s.n AND i.hash = ?`
 
 // cursor adds the condition of a page that continues at a row. When retention
 // has removed the row, the order of the ids, which begin with their time, is the
@@ -180,7 +179,11 @@ func (db *DB) Deliveries(ctx context.Context, q store.DeliveryQuery) ([]store.De
 	}
 	if q.ID == "" {
 		if q.EventID != "" {
-			w.add("event_seq IN ("+seqsOfID+")", idHash(q.EventID))
+			seqs, err := db.withID(ctx, q.EventID)
+			if err != nil {
+				return nil, db.readError("list deliveries", err)
+			}
+			w.add("event_seq IN (SELECT value FROM json_each(?))", seqs)
 		}
 	}
 	if len(q.States) > 0 {
@@ -245,7 +248,7 @@ func scanAttempt(row scanner) (store.Attempt, error) {
 // History implements store.Operator.
 func (db *DB) History(ctx context.Context, id string) ([]store.Attempt, error) {
 	rows, err := db.reads.QueryContext(ctx, "SELECT "+attemptColumns+
-		" FROM attempts WHERE delivery = (SELECT seq FROM deliveries WHERE id = ?) ORDER BY number", id)
+		" FROM history WHERE delivery = (SELECT seq FROM deliveries WHERE id = ?) ORDER BY number", id)
 	if err != nil {
 		return nil, db.readError("read history", err)
 	}

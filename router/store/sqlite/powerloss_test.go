@@ -180,7 +180,7 @@ func recordedLoad(t *testing.T, dir string) {
 						loadAttempts(t.Context(), db, ack)
 					}
 					if n%13 == 0 {
-						_ = direct(t.Context(), db.side, "PRAGMA wal_checkpoint(PASSIVE)") // beside the writer, as it is
+						_ = db.checkpoint("PRAGMA wal_checkpoint(PASSIVE)") // beside the writer, as it is
 					}
 				}
 			})

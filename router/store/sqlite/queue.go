@@ -13,12 +13,20 @@ import (
 // id16 is a delivery's id as the index knows it.
 type id16 [16]byte
 
+// canonical is a UUID in its usual form, the only one that can be written back
+// as it was.
+func canonical(id string) (u uuid.UUID, ok bool) {
+	if len(id) != 36 {
+		return u, false
+	}
+	u, err := uuid.Parse(id)
+	return u, err == nil && u.String() == id
+}
+
 // shortID is the UUID itself, or a hash of an id that is none.
 func shortID(id string) id16 {
-	if len(id) == 36 {
-		if u, err := uuid.Parse(id); err == nil && u.String() == id {
-			return id16(u)
-		}
+	if u, ok := canonical(id); ok {
+		return id16(u)
 	}
 	h := sha256.Sum256([]byte(id))
 	return id16(h[:16])

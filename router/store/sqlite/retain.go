@@ -57,7 +57,8 @@ func (db *DB) retainMarks(ctx context.Context, _ store.Policy, _ *store.Retained
 	}
 	for n := int64(step); n == step; {
 		if err := db.submit(ctx, func(t *tx) (err error) {
-			n, err = t.execN("DELETE FROM states WHERE key IN (SELECT key FROM states WHERE expires > 0 AND expires <= ? LIMIT ?)", t.now.UnixNano(), step)
+			err = t.exec("DELETE FROM states WHERE key IN (SELECT key FROM states WHERE expires > 0 AND expires <= ? LIMIT ?)", t.now.UnixNano(), step)
+			n = t.conn.changes()
 			return err
 		}); err != nil {
 			return err
@@ -66,58 +67,13 @@ func (db *DB) retainMarks(ctx context.Context, _ store.Policy, _ *store.Retained
 	return nil
 }
 
-func (t *tx) expireMarks() (more bool, err error) {
-	s, err := t.stmt("SELECT expires, seq, key FROM dedup WHERE expires <= ? ORDER BY expires, seq LIMIT ?")
-	if err != nil {
-		return false, err
-	}
-	rows, err := s.QueryContext(context.Background(), t.now.UnixNano(), step)
-	if err != nil {
-		return false, err
-	}
-	defer rows.Close()
-	n := 0
-	var last mark
-	for ; rows.Next(); n++ {
-		var key []byte
-		if err := rows.Scan(&last.expires, &last.seq, &key); err != nil {
-			return false, err
-		}
-		// The mark in memory has expired as well, whatever becomes of this
-		// transaction, unless the identity came again.
-		if t.writer.marks[id16(key)] == last {
-			delete(t.writer.marks, id16(key))
-		}
-	}
-	if err := rows.Err(); err != nil || n == 0 {
-		return false, err
-	}
-	if err := rows.Close(); err != nil {
-		return false, err
-	}
-	return n == step, t.exec("DELETE FROM dedup WHERE (expires, seq) <= (?, ?)", last.expires, last.seq)
-}
-
 // seqs reads one column of whole numbers.
-func (t *tx) seqs(query string, args ...any) ([]int64, error) {
-	s, err := t.stmt(query)
-	if err != nil {
-		return nil, err
-	}
-	rows, err := s.QueryContext(context.Background(), args...)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var out []int64
-	for rows.Next() {
-		var n int64
-		if err := rows.Scan(&n); err != nil {
-			return nil, err
-		}
-		out = append(out, n)
-	}
-	return out, rows.Err()
+func (t *tx) seqs(query string, args ...any) (out []int64, err error) {
+	err = t.conn.query(func(s *stmt) error {
+		out = append(out, s.integer(0))
+		return nil
+	}, query, args...)
+	return out, err
 }
 
 // removeDelivery removes a finished delivery with its history.

@@ -1,8 +1,6 @@
 package sqlite
 
 import (
-	"context"
-	"database/sql"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -19,10 +17,10 @@ const (
 	applicationID = 0x706d7374
 	// schemaVersion is PRAGMA user_version. A larger one in a file was written by
 	// a newer pointsman.
-	schemaVersion = 2
+	schemaVersion = 3
 )
 
-// schema is the whole of version 2. All times are nanoseconds since 1970 UTC
+// schema is the whole of version 3. All times are nanoseconds since 1970 UTC
 // (datetime(received/1000000000, 'unixepoch') in SQL), 0 for none.
 //
 // Every table that the hot path writes has a key that only grows, so that a
@@ -30,18 +28,22 @@ const (
 //
 //   - events: one row per acceptance; json is the CloudEvent, verdicts a JSON
 //     array of {rule, verdict, reason}.
-//   - event_ids finds events by their CloudEvents id. Ids are random, and one
-//     tree of random keys costs a page per event; so the rows are kept in
-//     segments of 2048 events each of which is a small tree of its own.
-//   - dedup: the remembered identities, in order of expiry. key is the first half
-//     of a SHA-256 of (source, ce_source, id).
+//   - event_ids finds events by their CloudEvents id. Ids are random, and a tree
+//     of random keys costs a page per event; so a row has 2048 events: the FNV-1a
+//     hash of each id, 4 bytes big-endian, 0 where there is none. It is written
+//     when it is full; until then the hashes are in memory, found again at Open.
+//   - dedup: the remembered identities, in order of expiry. A row has those that
+//     were written together, see appendMark; key is the first half of a SHA-256
+//     of (source, ce_source, id).
 //   - deliveries: state is 1 ready, 2 leased, 3 done, 4 dead, 5 held,
 //     6 cancelled. settled is 1 once an outcome of the lease "epoch" is stored, 2
 //     when that was after a cancel. uncertain is 1 when the attempt numbered
 //     starts was lost and nothing was run or ordered since.
 //     lane names what it must not meet, see package store.
 //     deliveries_open leaves out what is done: nearly everything.
-//   - attempts: the history.
+//     The attempt that made it done has no row in attempts if it was short: it is
+//     started, ended and output here. room is bytes to grow into, see rowRoom.
+//   - attempts: the history but for those; the view history has all.
 //   - counts: deliveries by action and state.
 //   - revision_refs: how many events refer to a revision.
 //   - meta: boot, the number of the last opening.
@@ -52,10 +54,8 @@ CREATE TABLE events (
   type TEXT NOT NULL, received INTEGER NOT NULL, digest BLOB NOT NULL, revision TEXT NOT NULL,
   duplicates INTEGER NOT NULL DEFAULT 0, verdicts TEXT, json TEXT NOT NULL);
 CREATE UNIQUE INDEX events_uid ON events(uid);
-CREATE TABLE event_ids (segment INTEGER, hash INTEGER, seq INTEGER, PRIMARY KEY (segment, hash, seq)) WITHOUT ROWID;
-CREATE TABLE dedup (
-  expires INTEGER, seq INTEGER, key BLOB NOT NULL, uid TEXT NOT NULL, digest BLOB NOT NULL,
-  PRIMARY KEY (expires, seq)) WITHOUT ROWID;
+CREATE TABLE event_ids (segment INTEGER PRIMARY KEY, hashes BLOB NOT NULL);
+CREATE TABLE dedup (expires INTEGER, seq INTEGER, marks BLOB NOT NULL, PRIMARY KEY (expires, seq)) WITHOUT ROWID;
 CREATE TABLE states (
   key TEXT PRIMARY KEY, version INTEGER NOT NULL, expires INTEGER NOT NULL, data BLOB) WITHOUT ROWID;
 CREATE INDEX states_expires ON states(expires) WHERE expires > 0;
@@ -67,13 +67,15 @@ CREATE TABLE deliveries (
   attempts INTEGER NOT NULL, starts INTEGER NOT NULL, crashes INTEGER NOT NULL, suspect INTEGER NOT NULL,
   due INTEGER NOT NULL, count INTEGER NOT NULL, expanded INTEGER NOT NULL,
   epoch INTEGER NOT NULL, settled INTEGER NOT NULL, uncertain INTEGER NOT NULL, error TEXT NOT NULL, params TEXT,
-  lane TEXT NOT NULL DEFAULT '');
+  lane TEXT NOT NULL DEFAULT '', started INTEGER, ended INTEGER, room BLOB, output TEXT);
 CREATE UNIQUE INDEX deliveries_id ON deliveries(id);
 CREATE INDEX deliveries_event ON deliveries(event_seq);
 CREATE INDEX deliveries_open ON deliveries(state, action) WHERE state <> 3;
 CREATE TABLE attempts (
   delivery INTEGER, number INTEGER, started INTEGER NOT NULL, ended INTEGER NOT NULL, outcome TEXT NOT NULL,
   error TEXT NOT NULL, output TEXT NOT NULL, PRIMARY KEY (delivery, number)) WITHOUT ROWID;
+CREATE VIEW history AS SELECT delivery, number, started, ended, outcome, error, output FROM attempts
+  UNION ALL SELECT seq, starts, started, ended, 'done', '', output FROM deliveries WHERE started IS NOT NULL;
 CREATE TABLE counts (action TEXT, state INTEGER, n INTEGER NOT NULL, PRIMARY KEY (action, state)) WITHOUT ROWID;
 CREATE TABLE revisions (id TEXT PRIMARY KEY, created INTEGER NOT NULL, stored INTEGER NOT NULL, data BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE revision_refs (id TEXT PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID;
@@ -132,14 +134,14 @@ func checkVersion(path string, version int64) error {
 
 // create writes the schema in one transaction of the rollback journal, so that
 // the header is right on disk before the file is switched to WAL.
-func create(ctx context.Context, conn *sql.Conn) error {
+func create(c *conn) error {
 	for _, q := range []string{
 		"PRAGMA page_size = 4096", "PRAGMA synchronous = FULL", "BEGIN IMMEDIATE", schema,
 		fmt.Sprintf("PRAGMA application_id = %d", applicationID),
 		fmt.Sprintf("PRAGMA user_version = %d", schemaVersion),
 		"COMMIT",
 	} {
-		if err := direct(ctx, conn, q); err != nil {
+		if err := direct(q, c.script); err != nil {
 			return err
 		}
 	}
@@ -147,33 +149,12 @@ func create(ctx context.Context, conn *sql.Conn) error {
 }
 
 // direct runs what is not the writer's: making the file, and checkpoints.
-func direct(ctx context.Context, conn interface {
-	ExecContext(context.Context, string, ...any) (sql.Result, error)
-}, query string,
-) error {
+func direct(query string, run func(string) error) error {
 	crashpoint.Here(query, crashpoint.Before)
-	if _, err := conn.ExecContext(ctx, query); err != nil {
+	if err := run(query); err != nil {
 		return err
 	}
 	crashpoint.Here(query, crashpoint.After)
-	return nil
-}
-
-// upgrade brings the schema of an older version to this one, in one transaction.
-func upgrade(ctx context.Context, conn *sql.Conn, version int64) error {
-	if version >= schemaVersion {
-		return nil
-	}
-	for _, q := range []string{
-		"BEGIN IMMEDIATE",
-		"ALTER TABLE deliveries ADD COLUMN lane TEXT NOT NULL DEFAULT ''", // version 1
-		fmt.Sprintf("PRAGMA user_version = %d", schemaVersion),
-		"COMMIT",
-	} {
-		if err := direct(ctx, conn, q); err != nil {
-			return err
-		}
-	}
 	return nil
 }
 

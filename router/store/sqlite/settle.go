@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"fmt"
+	"math/bits"
 
 	"github.com/pointsman/pointsman/router/store"
 )
@@ -18,7 +19,7 @@ func (db *DB) Settle(ctx context.Context, outcomes ...store.Outcome) ([]store.Se
 		}
 	}
 	settled := make([]store.Settled, len(outcomes))
-	err := db.submit(ctx, func(t *tx) error {
+	err := db.hand(ctx, &op{outcomes: true, run: func(t *tx) error {
 		for i := range outcomes {
 			var err error
 			if settled[i], err = t.settle(&outcomes[i]); err != nil {
@@ -26,7 +27,7 @@ func (db *DB) Settle(ctx context.Context, outcomes ...store.Outcome) ([]store.Se
 			}
 		}
 		return nil
-	})
+	}})
 	if err != nil {
 		return nil, fmt.Errorf("settle: %w", err)
 	}
@@ -61,14 +62,20 @@ func (t *tx) end(wk *work, o *store.Outcome) error {
 	if err := t.writeLost(wk); err != nil {
 		return err
 	}
-	if err := t.ended(wk, o.Attempt); err != nil {
+	var started, ended, output any
+	used := width(int64(o.State)) + width(wk.epoch) + len(o.Reason) + len(o.Error)
+	if a := o.Attempt; o.State == store.Done && !wk.stored && short(a) {
+		wk.uncertain = false
+		started, ended, output = nanos(a.Started), nanos(a.Ended), a.Output
+		used += width(nanos(a.Started)) + width(nanos(a.Ended)) + len(a.Output)
+	} else if err := t.ended(wk, a); err != nil {
 		return err
 	}
 	due := t.now.Add(o.Delay).UnixNano()
 	if err := t.exec(`UPDATE deliveries SET state = ?, reason = ?, due = ?, attempts = ?, crashes = ?, suspect = ?, error = ?,
-		starts = ?, epoch = ?, settled = 1, uncertain = ?, updated = ? WHERE seq = ?`,
+		starts = ?, epoch = ?, settled = 1, uncertain = ?, updated = ?, started = ?, ended = ?, output = ?, room = ? WHERE seq = ?`,
 		int64(o.State), o.Reason, due, o.Attempts, o.Crashes, o.Suspect, o.Error,
-		wk.starts, wk.epoch, wk.uncertain, t.now.UnixNano(), wk.seq); err != nil {
+		wk.starts, wk.epoch, wk.uncertain, t.now.UnixNano(), started, ended, output, rowRoom(used), wk.seq); err != nil {
 		return fmt.Errorf("write outcome: %w", err)
 	}
 	t.move(wk, o.State)
@@ -76,6 +83,40 @@ func (t *tx) end(wk *work, o *store.Outcome) error {
 	t.bytes += 512 + len(o.Error)
 	t.wake = t.wake || o.State == store.Ready
 	return nil
+}
+
+// shortOutput is how many bytes of output an attempt may have that is kept in
+// the row of its delivery.
+const shortOutput = 256
+
+// short says whether an attempt that made its delivery done fits into its row.
+func short(a *store.Attempt) bool {
+	return a != nil && a.Outcome == "done" && a.Error == "" && len(a.Output) <= shortOutput
+}
+
+// roomBytes is what a new row keeps free. A row that grows may not fit into its
+// page any more, which is full, and then pages are split.
+const roomBytes = 40
+
+// rowRoom is what is left of a row's room when n bytes of it are used.
+func rowRoom(n int) []byte { return make([]byte, max(0, roomBytes-n)) }
+
+// width is how many bytes a whole number takes in a row.
+func width(n int64) int {
+	if n == 0 || n == 1 {
+		return 0
+	}
+	if n < 0 {
+		n = ^n
+	}
+	switch b := bits.Len64(uint64(n)) + 1; {
+	case b <= 32:
+		return min(4, (b+7)/8)
+	case b <= 48:
+		return 6
+	default:
+		return 8
+	}
 }
 
 // ended adds an attempt to the history, or takes its start back.

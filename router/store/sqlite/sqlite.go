@@ -50,7 +50,6 @@ type DB struct {
 	now  func() time.Time
 	lock *os.File
 
-	conn  *sql.DB // one connection, the writer's
 	reads *sql.DB // for operators
 	hot   *sql.DB // for Load and Claim, so that operators do not hold them up
 	side  *sql.DB // the checkpointer's connection
@@ -65,6 +64,8 @@ type DB struct {
 	mu    sync.Mutex
 	index *index
 	clock clock
+	// newest is the part of event_ids that is in memory alone.
+	newest segment
 	// epoch is the last one given: the boot number, then a counter.
 	epoch   int64
 	entered bool
@@ -108,34 +109,21 @@ func (db *DB) start() error {
 	if err := checkLog(db.path); err != nil {
 		return err
 	}
-	ctx := context.Background()
 	fail := func(err error) error { return fmt.Errorf("open store %s: %w", db.path, err) }
-	open := func(n int, readOnly bool, pragmas ...string) (*sql.DB, error) {
-		p, err := sql.Open("sqlite", dsn(db.path, readOnly, pragmas...))
-		if err != nil {
-			return nil, err
-		}
-		p.SetMaxOpenConns(n)
-		p.SetConnMaxIdleTime(time.Minute)
-		return p, nil
-	}
 	// The writer's page cache is bounded at 32 MiB: its pages are few and hot.
-	if db.conn, err = open(1, false, "synchronous(full)", "cache_size(-32768)", "wal_autocheckpoint(16000)"); err != nil {
-		return fail(err)
-	}
-	db.conn.SetConnMaxIdleTime(0)
-	conn, err := db.conn.Conn(ctx)
+	c, err := openConn(db.path, "busy_timeout = 5000", "temp_store = memory", "synchronous = full", "cache_size = -32768", "wal_autocheckpoint = 16000")
 	if err != nil {
 		return fail(err)
 	}
+	db.w = newWriter(db, c)
 	var version int64
-	if err := conn.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
+	if _, err := db.w.row([]any{&version}, "PRAGMA user_version"); err != nil {
 		return fail(err)
 	}
 	// Reading rolls back what a journal tells to: a creation that was cut off after
 	// the header was written is undone by now.
 	if fresh || version == 0 {
-		if err := create(ctx, conn); err != nil {
+		if err := create(c); err != nil {
 			return fail(err)
 		}
 		version = schemaVersion
@@ -143,16 +131,16 @@ func (db *DB) start() error {
 	if err := checkVersion(db.path, version); err != nil {
 		return err
 	}
-	if err := direct(ctx, conn, "PRAGMA journal_mode = WAL"); err != nil {
+	if err := direct("PRAGMA journal_mode = WAL", c.script); err != nil {
 		return fail(err)
 	}
 	// A log whose sync failed may be whole in memory and not on disk, and a sync
 	// would not tell again: what is in it is written to the file and synced there
 	// before anything relies on it.
-	if err := direct(ctx, conn, "PRAGMA wal_checkpoint(PASSIVE)"); err != nil {
+	if err := direct("PRAGMA wal_checkpoint(PASSIVE)", c.script); err != nil {
 		return fail(err)
 	}
-	if err := upgrade(ctx, conn, version); err != nil {
+	if err := db.w.upgrade(version); err != nil {
 		return fail(err)
 	}
 	for _, p := range []struct {
@@ -160,12 +148,15 @@ func (db *DB) start() error {
 		n        int
 		readOnly bool
 	}{{&db.reads, 4, true}, {&db.hot, 2, true}, {&db.side, 1, false}} {
-		if *p.to, err = open(p.n, p.readOnly, "synchronous(full)", "cache_size(-2048)", "wal_autocheckpoint(0)"); err != nil {
+		pool, err := sql.Open("sqlite", dsn(db.path, p.readOnly, "synchronous(full)", "cache_size(-2048)", "wal_autocheckpoint(0)"))
+		if err != nil {
 			return fail(err)
 		}
+		pool.SetMaxOpenConns(p.n)
+		pool.SetConnMaxIdleTime(time.Minute)
+		*p.to = pool
 	}
-	db.w = newWriter(db, conn)
-	if err := db.w.load(ctx); err != nil {
+	if err := db.w.load(); err != nil {
 		return fail(err)
 	}
 	db.done.Add(2)
@@ -188,13 +179,13 @@ func (db *DB) Close() error {
 // release closes the connections and frees the lock.
 func (db *DB) release() error {
 	var errs []error
-	if db.w != nil {
-		errs = append(errs, db.w.close())
-	}
-	for _, p := range []*sql.DB{db.side, db.hot, db.reads, db.conn} {
+	for _, p := range []*sql.DB{db.side, db.hot, db.reads} {
 		if p != nil {
 			errs = append(errs, p.Close())
 		}
+	}
+	if db.w != nil {
+		errs = append(errs, db.w.conn.close()) // the last one, which empties the log into the file
 	}
 	// Closing is not enough: a child that is being forked has it until its exec.
 	errs = append(errs, unix.Flock(int(db.lock.Fd()), unix.LOCK_UN), db.lock.Close())

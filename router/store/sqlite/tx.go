@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/pointsman/pointsman/router/store"
@@ -11,9 +12,15 @@ import (
 // and put in place by apply, once it is durable.
 type tx struct {
 	*writer
-	now          time.Time
-	moves        moves // of due times, when it began
-	marks        map[id16]mark
+	now   time.Time
+	moves moves // of due times, when it began
+	// remembered are the marks that it leaves, marks where they are in it.
+	remembered []fullMark
+	marks      map[id16]int
+	// hashes are those of the ids of its events; newest, what is left of them for
+	// memory.
+	hashes       []byte
+	newest       segment
 	work         map[id16]*work
 	lanes        map[string][]*work // what of work has a lane
 	counts       map[countKey]int
@@ -67,7 +74,7 @@ func newTx(w *writer) *tx {
 	w.db.mu.Unlock()
 	return &tx{
 		writer: w, now: now, moves: moved, nextEvent: w.nextEvent, nextDelivery: w.nextDelivery,
-		marks: map[id16]mark{}, work: map[id16]*work{}, counts: map[countKey]int{}, revisions: map[string]int{}, left: map[string]bool{},
+		marks: map[id16]int{}, work: map[id16]*work{}, counts: map[countKey]int{}, revisions: map[string]int{}, left: map[string]bool{},
 	}
 }
 
@@ -146,6 +153,13 @@ func (t *tx) flush() error {
 			return fmt.Errorf("count deliveries: %w", err)
 		}
 	}
+	if err := t.writeMarks(slices.Clone(t.remembered)); err != nil {
+		return err
+	}
+	var err error
+	if t.newest, err = t.writeIDs(); err != nil {
+		return err
+	}
 	for id, n := range t.revisions {
 		if err := t.exec("INSERT INTO revision_refs (id, n) VALUES (?, ?) ON CONFLICT DO UPDATE SET n = n + excluded.n", id, n); err != nil {
 			return fmt.Errorf("count revision: %w", err)
@@ -156,13 +170,14 @@ func (t *tx) flush() error {
 
 // apply puts in place what the transaction changed.
 func (t *tx) apply() {
-	for k, m := range t.marks {
-		t.writer.marks[k] = m
+	for i := range t.remembered {
+		t.writer.marks[t.remembered[i].key] = t.remembered[i].mark
 	}
 	t.writer.nextEvent, t.writer.nextDelivery = t.nextEvent, t.nextDelivery
 	t.waiting = append(t.waiting, t.started...)
 	db := t.db
 	db.mu.Lock()
+	db.newest = t.newest
 	for _, wk := range t.work {
 		t.place(wk)
 	}

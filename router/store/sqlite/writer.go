@@ -2,12 +2,11 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
-	driver "modernc.org/sqlite"
 	lib "modernc.org/sqlite/lib"
 
 	"github.com/pointsman/pointsman/router/store"
@@ -15,6 +14,11 @@ import (
 )
 
 const (
+	// linger is how long outcomes wait for new events, so that both share a
+	// transaction, after one that brought busyEvents. Senders that were answered
+	// together come back together, just after what waited has begun.
+	linger     = 500 * time.Microsecond
+	busyEvents = 8
 	// groupOps is how many operations share a transaction at most.
 	groupOps = 128
 	// startDelay is how long after its claim a start record is written at the
@@ -30,17 +34,17 @@ type op struct {
 	run  func(*tx) error
 	err  error
 	done chan struct{}
+	// outcomes: it stores outcomes alone, for which no sender waits.
+	outcomes bool
+	// events is how many it brings.
+	events int
 }
-
-// mark is a remembered identity in memory; the row (expires, seq) has the rest.
-type mark struct{ seq, expires int64 }
 
 // writer owns the writing connection. Only its goroutine uses its fields.
 type writer struct {
-	db    *DB
-	conn  *sql.Conn
-	stmts map[string]*sql.Stmt
-	ops   chan *op
+	db   *DB
+	conn *conn
+	ops  chan *op
 	// starts brings claims whose start record is written behind; waiting are they,
 	// oldest first.
 	starts  chan []start
@@ -49,6 +53,8 @@ type writer struct {
 	marks        map[id16]mark
 	nextEvent    int64
 	nextDelivery int64
+	// brought is when the last transaction with busyEvents ended.
+	brought time.Time
 	// broken is set for good when it is unknown what is on disk.
 	broken error
 	// commit ends the transaction; a test makes it fail.
@@ -57,9 +63,9 @@ type writer struct {
 	bytes  int
 }
 
-func newWriter(db *DB, conn *sql.Conn) *writer {
+func newWriter(db *DB, conn *conn) *writer {
 	w := &writer{
-		db: db, conn: conn, stmts: map[string]*sql.Stmt{}, marks: map[id16]mark{},
+		db: db, conn: conn, marks: map[id16]mark{},
 		ops: make(chan *op, groupOps), starts: make(chan []start, 1024), dirty: make(chan struct{}, 1),
 	}
 	w.commit = func() error { return w.exec("COMMIT") }
@@ -68,7 +74,11 @@ func newWriter(db *DB, conn *sql.Conn) *writer {
 
 // submit hands run to the writer and waits until it is durable.
 func (db *DB) submit(ctx context.Context, run func(*tx) error) error {
-	o := &op{ctx: ctx, run: run, done: make(chan struct{})}
+	return db.hand(ctx, &op{run: run})
+}
+
+func (db *DB) hand(ctx context.Context, o *op) error {
+	o.ctx, o.done = ctx, make(chan struct{})
 	select {
 	case <-db.closed:
 		return store.ErrClosed
@@ -108,7 +118,7 @@ func (w *writer) run() {
 		closing := false
 		select {
 		case o := <-w.ops:
-			ops = w.gather(o)
+			ops = w.await(w.gather(o))
 		case s := <-w.starts:
 			if len(w.waiting) == 0 {
 				timer.Reset(startDelay)
@@ -118,7 +128,7 @@ func (w *writer) run() {
 		case <-timer.C:
 		case <-w.db.closed:
 			closing = true
-			ops = w.gather(nil)
+			ops = w.gather()
 			for more := true; more; {
 				select {
 				case s := <-w.starts:
@@ -145,17 +155,38 @@ func (w *writer) run() {
 	}
 }
 
-// gather takes what waits, without waiting itself.
-func (w *writer) gather(first *op) []*op {
-	var ops []*op
-	if first != nil {
-		ops = append(ops, first)
-	}
+// gather adds what waits, without waiting itself.
+func (w *writer) gather(ops ...*op) []*op {
 	for len(ops) < groupOps {
 		select {
 		case o := <-w.ops:
 			ops = append(ops, o)
 		default:
+			return ops
+		}
+	}
+	return ops
+}
+
+// await lets operations that only store outcomes wait for new events, if many
+// came just now.
+func (w *writer) await(ops []*op) []*op {
+	d := linger - time.Since(w.brought)
+	if d <= 0 || slices.ContainsFunc(ops, func(o *op) bool { return !o.outcomes }) {
+		return ops
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	for len(ops) < groupOps {
+		select {
+		case o := <-w.ops:
+			ops = append(ops, o)
+			if !o.outcomes {
+				return w.gather(ops...)
+			}
+		case <-timer.C:
+			return ops
+		case <-w.db.closed:
 			return ops
 		}
 	}
@@ -187,8 +218,13 @@ func (w *writer) group(ops []*op) {
 			o.err = err
 		}
 	}
+	events := 0
 	for _, o := range ops {
+		events += o.events
 		close(o.done)
+	}
+	if events >= busyEvents {
+		w.brought = time.Now()
 	}
 }
 
@@ -278,77 +314,33 @@ func (w *writer) failure(err error) error {
 }
 
 // isCode compares SQLite's primary result code.
-func isCode(err error, codes ...int) bool {
-	var e *driver.Error
-	if !errors.As(err, &e) {
-		return false
-	}
-	for _, c := range codes {
-		if e.Code()&0xff == c {
-			return true
-		}
-	}
-	return false
+func isCode(err error, codes ...int32) bool {
+	var e *engineError
+	return errors.As(err, &e) && slices.Contains(codes, e.code&0xff)
 }
 
-// stmt returns the prepared statement of query.
-func (w *writer) stmt(query string) (*sql.Stmt, error) {
-	if s := w.stmts[query]; s != nil {
-		return s, nil
-	}
-	s, err := w.conn.PrepareContext(context.Background(), query)
-	if err != nil {
-		return nil, err
-	}
-	w.stmts[query] = s
-	return s, nil
-}
-
+// exec runs a statement. Every statement that writes while the store is open
+// passes here, and is so a point at which a torture run ends the process.
 func (w *writer) exec(query string, args ...any) error {
-	_, err := w.execN(query, args...)
-	return err
-}
-
-// execN also tells how many rows changed. Every statement that writes while the
-// store is open passes here, and is so a point at which a torture run ends the
-// process.
-func (w *writer) execN(query string, args ...any) (int64, error) {
-	s, err := w.stmt(query)
-	if err != nil {
-		return 0, err
-	}
 	crashpoint.Here(query, crashpoint.Before)
-	r, err := s.ExecContext(context.Background(), args...)
-	if err != nil {
-		return 0, err
+	if err := w.conn.write(query, args...); err != nil {
+		return err
 	}
 	crashpoint.Here(query, crashpoint.After)
-	return r.RowsAffected()
+	return nil
 }
 
 // row reads one row; false when there is none.
-func (w *writer) row(dest []any, query string, args ...any) (bool, error) {
-	s, err := w.stmt(query)
-	if err != nil {
-		return false, err
-	}
-	err = s.QueryRowContext(context.Background(), args...).Scan(dest...)
-	if errors.Is(err, sql.ErrNoRows) {
-		return false, nil
-	}
-	return err == nil, err
-}
-
-func (w *writer) close() error {
-	var errs []error
-	for _, s := range w.stmts {
-		errs = append(errs, s.Close())
-	}
-	return errors.Join(append(errs, w.conn.Close())...)
+func (w *writer) row(dest []any, query string, args ...any) (found bool, err error) {
+	err = w.conn.query(func(s *stmt) error {
+		found = true
+		return s.scan(dest...)
+	}, query, args...)
+	return found && err == nil, err
 }
 
 // load counts the boot and rebuilds what is kept in memory.
-func (w *writer) load(ctx context.Context) error {
+func (w *writer) load() error {
 	var boot int64
 	if err := w.exec("UPDATE meta SET value = value + 1 WHERE key = 'boot'"); err != nil {
 		return err
@@ -357,61 +349,37 @@ func (w *writer) load(ctx context.Context) error {
 		return err
 	}
 	w.db.epoch = boot << epochBits
-	if err := w.loadMarks(ctx); err != nil {
+	if err := w.loadMarks(); err != nil {
 		return err
 	}
 	// Sequence numbers are never used twice while anything refers to them.
-	var event, ofDelivery, delivery sql.NullInt64
+	var event, ofDelivery, delivery int64
 	if _, err := w.row([]any{&event, &ofDelivery, &delivery},
 		"SELECT (SELECT MAX(seq) FROM events), (SELECT MAX(event_seq) FROM deliveries), (SELECT MAX(seq) FROM deliveries)"); err != nil {
 		return err
 	}
-	w.nextEvent = max(w.nextEvent, event.Int64, ofDelivery.Int64) + 1
-	w.nextDelivery = delivery.Int64 + 1
-	return w.loadItems(ctx)
-}
-
-func (w *writer) loadMarks(ctx context.Context) error {
-	rows, err := w.conn.QueryContext(ctx, "SELECT expires, seq, key FROM dedup WHERE expires > ?", w.db.now().UnixNano())
-	if err != nil {
+	w.nextEvent = max(w.nextEvent, event, ofDelivery) + 1
+	w.nextDelivery = delivery + 1
+	if err := w.loadIDs(); err != nil {
 		return err
 	}
-	defer rows.Close()
-	for rows.Next() {
-		var m mark
-		var key sql.RawBytes
-		if err := rows.Scan(&m.expires, &m.seq, &key); err != nil {
-			return err
-		}
-		w.marks[id16(key)] = m
-		w.nextEvent = max(w.nextEvent, m.seq)
-	}
-	return rows.Err()
+	return w.loadItems()
 }
 
 // loadItems makes everything unfinished claimable; what was leased is due now
 // and will be found lost.
-func (w *writer) loadItems(ctx context.Context) error {
+func (w *writer) loadItems() error {
 	now := w.db.now().UnixNano()
 	// A row that was written in what is the future now is of a clock that was set
 	// back: it waits as long as it was to wait then.
-	rows, err := w.conn.QueryContext(ctx, `SELECT seq, event_seq, id, action, state,
-		CASE WHEN updated > ?1 THEN MIN(due, ?1 + MAX(due - updated, 0)) ELSE due END, epoch, starts, uncertain, lane,
-		CASE WHEN state = 2 THEN (SELECT started FROM attempts a WHERE a.delivery = d.seq AND a.number = d.starts) END
-		FROM deliveries d WHERE state IN (1, 2) AND state <> 3`, now)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
+	err := w.conn.query(func(s *stmt) error {
 		it := &item{pos: -1}
 		var id, action, lane string
-		var state int64
-		var started sql.NullInt64
-		if err := rows.Scan(&it.seq, &it.eventSeq, &id, &action, &state, &it.due, &it.epoch, &it.starts, &it.uncertain, &lane, &started); err != nil {
+		var state, starts int64
+		if err := s.scan(&it.seq, &it.eventSeq, &id, &action, &state, &it.due, &it.epoch, &starts, &it.uncertain, &lane, &it.started); err != nil {
 			return err
 		}
-		it.id, it.queue, it.started = shortID(id), w.db.index.queue(action), started.Int64
+		it.id, it.queue, it.starts = shortID(id), w.db.index.queue(action), int32(starts)
 		if store.DeliveryState(state) == store.Leased {
 			it.leased, it.rowLeased, it.stored, it.due = true, true, true, now
 			w.db.epoch++
@@ -421,9 +389,13 @@ func (w *writer) loadItems(ctx context.Context) error {
 			w.db.index.join(it, lane)
 		}
 		w.db.index.put(it)
-	}
+		return nil
+	}, `SELECT seq, event_seq, id, action, state,
+		CASE WHEN updated > ?1 THEN MIN(due, ?1 + MAX(due - updated, 0)) ELSE due END, epoch, starts, uncertain, lane,
+		CASE WHEN state = 2 THEN (SELECT started FROM attempts a WHERE a.delivery = d.seq AND a.number = d.starts) END
+		FROM deliveries d WHERE state IN (1, 2) AND state <> 3`, now)
 	for _, l := range w.db.index.lanes {
 		w.db.index.elect(l)
 	}
-	return rows.Err()
+	return err
 }
