@@ -18,6 +18,8 @@ const (
 	// maxRatio is how much slower the median beside a hung action may be, in pairs on
 	// a machine that does other things as well.
 	maxRatio = 1.25
+	// enoughTurns is from how many pairs on that is looked at.
+	enoughTurns = 10
 	// firstQuick is the number of the first event for the action that is well.
 	firstQuick = 100_000_000
 )
@@ -57,6 +59,12 @@ func hungAction(ctx context.Context, o *boundsOptions, t *tools, hung *site, f *
 	}); err != nil {
 		return err
 	}
+	for _, p := range pair { // a plugin starts with its first delivery
+		if err := p.turn(ctx, 100*time.Millisecond); err != nil {
+			return fmt.Errorf("%s: %w", p.name, err)
+		}
+		p.took, p.answers, p.counting = nil, nil, nil
+	}
 	var ratios []time.Duration // in thousandths
 	for i := range 2 * o.turns {
 		p := pair[(i+i/2)%2] // calm, hung, hung, calm, ...
@@ -84,7 +92,7 @@ func hungAction(ctx context.Context, o *boundsOptions, t *tools, hung *site, f *
 	}
 	ratio := float64(share(sorted(ratios), .5)) / 1000
 	f.number("median of the ratios of medians, hung to calm", ratio, "")
-	if ratio > maxRatio && !o.short {
+	if ratio > maxRatio && o.turns >= enoughTurns && !o.short {
 		f.violate("the median is %.3g of that of the calm router, %.3g allowed", ratio, maxRatio)
 	}
 	f.number("ratio of p99, hung to calm", float64(share(pair[1].took, .99))/float64(share(pair[0].took, .99)), "")

@@ -36,7 +36,7 @@ type crowd struct {
 // with which it is busy already, of batches, of events as large as may be, of events that
 // take much memory when they are decoded, and of clients that hardly send. It must stay within its
 // memory, answer 202, 429 or 503, and deliver what it has taken.
-func overload(ctx context.Context, o *boundsOptions, _ *tools, s *site, f *finding) error {
+func overload(ctx context.Context, o *boundsOptions, _ *tools, s *site, f *finding) (err error) {
 	if err := s.configure("", action{name: "work", mode: modeQuick, concurrency: 4}); err != nil {
 		return err
 	}
@@ -46,6 +46,12 @@ func overload(ctx context.Context, o *boundsOptions, _ *tools, s *site, f *findi
 		f.skip("a control group with %d MiB cannot be made (%v); GOMEMLIMIT is all that holds the router, which is less", o.memory>>20, err)
 		env = append(env, "GOMEMLIMIT="+strconv.FormatInt(o.memory*3/4, 10))
 	} else {
+		defer func() {
+			if p := s.process(); p != nil && p.running() {
+				p.kill()
+			}
+			err = errors.Join(err, group.remove())
+		}()
 		wrapped := filepath.Join(s.dir, "pointsman")
 		if err := group.wrap(wrapped, s.binary); err != nil {
 			return err
@@ -99,11 +105,7 @@ func overload(ctx context.Context, o *boundsOptions, _ *tools, s *site, f *findi
 			f.violate("the kernel killed %d processes for memory", n)
 		}
 	}
-	err = s.term()
-	if group != nil {
-		err = errors.Join(err, group.remove())
-	}
-	return err
+	return s.term()
 }
 
 // length is how long the measurement without overload takes.
