@@ -460,6 +460,49 @@ func TestParseBatch(t *testing.T) {
 	}
 }
 
+// TestFaults: what is wrong, and where.
+func TestFaults(t *testing.T) {
+	t.Parallel()
+	good := with(`"data":1`)
+	tests := []struct{ in, want string }{
+		{" ", "the JSON text ends too early"},
+		{`{"specversion"`, "the JSON text ends too early at byte 14"},
+		{`{"id":1`, "the JSON text ends too early at byte 7"},
+		{`{"id":"1}`, "the JSON text ends too early at byte 9"},
+		{good + " x", "something follows the JSON text at byte 65"},
+		{`{"id" 1}`, "the text is not valid JSON in UTF-8 at byte 6"},
+		{`{"id":tru}`, "the text is not valid JSON in UTF-8 at byte 9"},
+		{`{"id":"a` + "\n" + `"}`, "the text is not valid JSON in UTF-8 at byte 8"},
+		{"{\"id\":\"\xff\"}", "the text is not valid JSON in UTF-8 at byte 7"},
+		{`{"id":"\ud800"}`, "the text is not valid JSON in UTF-8 at byte 7"},
+		{`{"data":[1,]}`, "the text is not valid JSON in UTF-8 at byte 11"},
+		{`{"data":{"a":1,"a":2}}`, "an object has two members of one name at byte 15"},
+		{`{"data":[[],[[]]]}`, "arrays and objects are nested deeper than 2 at byte 13"},
+		{with(`"data":[1,-2e999]`), "a number is beyond the range of a 64-bit float (send it as a string) at byte 66"},
+		{with(`"Id":"x"`), "attribute Id has a name with other characters than a-z and 0-9 at byte 59"},
+		{with(`"x":[]`), "attribute x is an array or an object at byte 58"},
+		{with(`"data_base64":[]`), "data_base64 is not a string at byte 68"},
+		{`"x"`, "an event must be a JSON object at byte 0"},
+		{"[" + good, "the JSON text ends too early at byte 65"},
+		{"[" + good + ",", "event 1: the JSON text ends too early at byte 66"},
+		{"[" + good + ",]", "event 1: the text is not valid JSON in UTF-8 at byte 66"},
+		{"[" + good + " 1]", "the text is not valid JSON in UTF-8 at byte 66"},
+		{"[" + good + "] 1", "something follows the JSON text at byte 67"},
+		{"[" + good + "," + with(`"id":"2"`) + "]", "event 1: an object has two members of one name at byte 121"},
+	}
+	for _, tt := range tests {
+		var err error
+		if strings.HasPrefix(tt.in, "[") {
+			_, err = rules.ParseBatch([]byte(tt.in), rules.Limits{Depth: 2}, 3)
+		} else {
+			_, err = rules.ParseEvent([]byte(tt.in), rules.Limits{Depth: 2})
+		}
+		if err == nil || err.Error() != tt.want {
+			t.Errorf("%q: %v, want %s", tt.in, err, tt.want)
+		}
+	}
+}
+
 func parse(t *testing.T, text string) *rules.Event {
 	t.Helper()
 	ev, err := rules.ParseEvent([]byte(text), rules.Limits{})
