@@ -64,6 +64,9 @@ func ParseBatch(text []byte, lim Limits, most int) ([]*Event, error) {
 // parseElement parses the event of a batch that begins at an offset, and returns
 // where it ends.
 func parseElement(s *scan.Scanner, text []byte, at int, lim Limits) (*Event, int, *EventError) {
+	if at = scan.Space(text, at); at == len(text) {
+		return nil, 0, badJSON(int64(at), "the JSON text ends too early")
+	}
 	end, err := s.Scan(text, at, lim.depth()+1)
 	if err != nil {
 		return nil, 0, scanError(err, lim)

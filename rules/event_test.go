@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -484,54 +483,6 @@ func roundTrip(t *testing.T, ev *rules.Event) {
 	// cmp.Diff takes exponential time on deep nesting.
 	if !reflect.DeepEqual(ev.Value(), back.Value()) {
 		t.Fatalf("the value of %s came back as %v", ev.JSON(), back.Value())
-	}
-}
-
-// TestEventForMany: whoever reads an event first, and however many do at once, it
-// is the same for all.
-func TestEventForMany(t *testing.T) {
-	t.Parallel()
-	const text = `{"specversion":"1.0","id":"a\"b","source":"/s","type":"t","subject":"caf\u00e9","x":"y","data":{"b":[1,{"c":"\u0041"}],"a":2}}`
-	rs := load(t, `
-rules:
-  - name: r
-    when: event.data.b[1].c == "A" and event.id == 'a"b'
-    key: event.subject
-    do: [{action: log, with: "${{ event.data }}"}]
-`)
-	other := parse(t, text)
-	wantValue, wantDigest := other.Value(), other.Digest()
-	for range 20 {
-		ev := parse(t, text)
-		var wg sync.WaitGroup
-		for k := range 12 {
-			wg.Go(func() {
-				switch k % 4 {
-				case 0:
-					m := rs.Match(ev)
-					if len(m) != 1 || m[0].Key != "café" || string(m[0].Calls[0].Params) != `{"a":2,"b":[1,{"c":"A"}]}` {
-						t.Errorf("matches %v", m)
-					}
-				case 1:
-					if ev.Digest() != wantDigest {
-						t.Error("another digest")
-					}
-				case 2:
-					if diff := cmp.Diff(wantValue, ev.Value()); diff != "" {
-						t.Error(diff)
-					}
-				default:
-					more, err := ev.WithExtension("z", true)
-					if err != nil || string(more.Data()) != string(ev.Data()) || more.ID() != `a"b` {
-						t.Errorf("with an extension: %v", err)
-					}
-				}
-			})
-		}
-		wg.Wait()
-		if a := ev.Attributes(); a.ID != `a"b` || a.Subject != "café" || a.Extensions["x"] != "y" {
-			t.Errorf("attributes %v", a)
-		}
 	}
 }
 

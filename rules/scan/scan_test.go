@@ -150,6 +150,9 @@ func compareFaults(t *testing.T, text []byte, err, wantErr error) {
 	if e.Fault == scan.Syntax && e.Offset < want && text[e.Offset] != '"' {
 		return // where a name should begin jsontext reads the value that is there first
 	}
+	if e.Fault == scan.Syntax && strings.ContainsRune("]}", rune(text[e.Offset])) && want < e.Offset && text[want] == ',' {
+		return // between tokens jsontext blames the comma before a bracket, within a value the bracket
+	}
 	if e.Fault != fault || e.Offset != want {
 		t.Errorf("%q: %v (%d), by jsontext %v (%d at %d)", text, err, e.Fault, wantErr, fault, want)
 	}

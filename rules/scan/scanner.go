@@ -1,7 +1,6 @@
 package scan
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"math/bits"
@@ -136,18 +135,6 @@ func (s *Scanner) fail(f Fault, offset int) int {
 	return -1
 }
 
-// nothing is the fault of a place where a value or a name should begin: before a
-// bracket it is the comma, if there is one.
-func (s *Scanner) nothing(i int) int {
-	text := s.doc.text
-	if i < len(text) && (text[i] == ']' || text[i] == '}') {
-		if before := bytes.TrimRight(text[:i], " \t\r\n"); len(before) > 0 && before[len(before)-1] == ',' {
-			return s.fail(Syntax, len(before)-1)
-		}
-	}
-	return s.fail(Syntax, i)
-}
-
 const (
 	ones  = 0x0101010101010101
 	highs = 0x8080808080808080
@@ -227,7 +214,7 @@ value:
 		i = Space(text, i)
 		goto value
 	default:
-		return s.nothing(i)
+		return s.fail(Syntax, i)
 	}
 
 next:
@@ -275,7 +262,7 @@ member:
 			i = at
 			goto member
 		}
-		return s.nothing(i)
+		return s.fail(Syntax, i)
 	}
 	{
 		begin, end := i+1, i+1
