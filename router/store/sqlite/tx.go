@@ -170,7 +170,7 @@ func (t *tx) apply() {
 		t.writer.marks[t.remembered[i].key] = t.remembered[i].mark
 	}
 	t.writer.nextEvent, t.writer.nextDelivery = t.nextEvent, t.nextDelivery
-	t.writer.waiting = append(t.writer.waiting, t.started...)
+	t.waiting = append(t.waiting, t.started...)
 	db := t.db
 	db.mu.Lock()
 	db.newest = t.newest
