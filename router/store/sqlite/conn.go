@@ -255,11 +255,6 @@ func (s *stmt) bind(args []any) error {
 	return nil
 }
 
-// null says whether a column of the row is NULL.
-func (s *stmt) null(col int) bool {
-	return lib.Xsqlite3_column_type(s.c.tls, s.p, int32(col)) == lib.SQLITE_NULL
-}
-
 // integer is a column of the row; 0 for NULL.
 func (s *stmt) integer(col int) int64 { return lib.Xsqlite3_column_int64(s.c.tls, s.p, int32(col)) }
 

@@ -19,7 +19,8 @@ func TestLaneAfterAFailedWrite(t *testing.T) {
 	db := openFile(t, filepath.Join(t.TempDir(), "pm.db"))
 	pages := func(n int) {
 		t.Helper()
-		if err := db.w.conn.script(fmt.Sprintf("PRAGMA max_page_count = %d", n)); err != nil {
+		err := db.submit(t.Context(), func(t *tx) error { return t.conn.script(fmt.Sprintf("PRAGMA max_page_count = %d", n)) })
+		if err != nil {
 			t.Fatal(err)
 		}
 	}
