@@ -30,6 +30,9 @@ type Action interface {
 	// Configure too, concurrently, and must neither act nor block.
 	Describe() Description
 	// Run does the action once. It is called concurrently, up to Credits times.
+	// A goroutine may do several runs, one after the other: a run that locks it to
+	// a thread (runtime.LockOSThread) and changes that thread must do so in a
+	// goroutine of its own.
 	//
 	// A nil error is success. An error is tried again by the action's retry
 	// policy, unless it is or wraps one of Permanent (never again) or RetryAfter

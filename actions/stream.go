@@ -58,8 +58,8 @@ type job struct {
 	cancel context.CancelFunc
 }
 
-// Stream implements the wire contract. Each run has its own goroutine. When the
-// router closes its side, open runs are finished and answered; when the stream
+// Stream implements the wire contract. Each open run has its own goroutine. When
+// the router closes its side, open runs are finished and answered; when the stream
 // breaks, they are cancelled. Either way Stream returns after the last of them.
 func (s *Server) Stream(wire actionv1.ActionService_StreamServer) error {
 	if err := wire.Send(&actionv1.StreamResponse{Credits: uint32(s.credits)}); err != nil {
