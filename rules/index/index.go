@@ -20,6 +20,8 @@ type Index struct {
 	seed   maphash.Seed
 	nodes  []node // the first is the root
 	splits []split
+	// guarded are rules with what else the event must have.
+	guarded []guarded
 	// ids are rules: those that nodes try whatever the event is, and those of
 	// bounds.
 	ids    []uint32
@@ -28,11 +30,25 @@ type Index struct {
 	table  table
 	// paths are the slots of nodes with many splits; nil: there are none.
 	paths *expression.Paths
+	slots int // beyond the last one whose value is hashed
 }
 
-// node is rules to try, and questions that lead to other nodes: many of them
-// ordered by slot.
-type node struct{ ids, idsEnd, splits, splitsEnd uint32 }
+// node is rules to try, rules to try under a guard, and questions that lead to
+// other nodes: many of them ordered by slot.
+type node struct{ ids, idsEnd, guarded, guardedEnd, splits, splitsEnd uint32 }
+
+// guarded is a rule that is tried when the values of slots have these hashes.
+// It spares a look at the rule itself, which is far off in memory.
+type guarded struct {
+	rule   uint32
+	slots  [guards]uint32 // noSlot: nothing more is asked
+	hashes [guards]uint32 // the lower halves
+}
+
+const (
+	guards = 3
+	noSlot = math.MaxUint32
+)
 
 // kind is how a split asks for a value.
 type kind uint8
@@ -66,8 +82,11 @@ type split struct {
 // many is how many splits a node looks at without asking which slots there are.
 const many = 48
 
-// leaf marks a target that is a rule and not a node.
-const leaf = 1 << 31
+// A target is a node, or with one of these marks a rule or a guarded rule.
+const (
+	leafRule    = 1 << 31
+	leafGuarded = 1 << 30
+)
 
 // longest is the longest prefix and suffix, in bytes, that is looked up. What
 // follows is left to the rule.
@@ -92,12 +111,23 @@ type Search struct {
 	found []uint32
 	// present are the slots of paths that the event has, in order.
 	present []uint32
+	// hashes are those of the values of slots, as far as they are of this event.
+	hashes []hashed
+	event  uint32
+}
+
+type hashed struct {
+	hash  uint64
+	event uint32
 }
 
 // Candidates returns the rules that the event of the state may concern, in
 // ascending order, each once. They are valid until the next search.
 func (w *Search) Candidates(ix *Index, s *expression.State) []uint32 {
 	w.ix, w.s, w.found, w.present = ix, s, w.found[:0], w.present[:0]
+	if w.event++; len(w.hashes) < ix.slots || w.event == 0 {
+		w.hashes, w.event = make([]hashed, ix.slots), 1
+	}
 	if ix.paths != nil {
 		w.present = s.Present(ix.paths, w.present)
 		slices.Sort(w.present)
@@ -108,16 +138,40 @@ func (w *Search) Candidates(ix *Index, s *expression.State) []uint32 {
 }
 
 func (w *Search) follow(target uint32) {
-	if target&leaf != 0 {
-		w.found = append(w.found, target&^leaf)
-		return
+	switch {
+	case target&leafRule != 0:
+		w.found = append(w.found, target&^leafRule)
+	case target&leafGuarded != 0:
+		w.guarded(&w.ix.guarded[target&^leafGuarded])
+	default:
+		w.node(target)
 	}
-	w.node(target)
+}
+
+func (w *Search) guarded(g *guarded) {
+	for i, slot := range g.slots {
+		if slot != noSlot && uint32(w.hash(slot)) != g.hashes[i] {
+			return
+		}
+	}
+	w.found = append(w.found, g.rule)
+}
+
+// hash is that of the value of a slot, reckoned once.
+func (w *Search) hash(slot uint32) uint64 {
+	h := &w.hashes[slot]
+	if h.event != w.event {
+		*h = hashed{hashOf(w.ix.seed, w.s.Slot(int(slot))), w.event}
+	}
+	return h.hash
 }
 
 func (w *Search) node(n uint32) {
 	nd := &w.ix.nodes[n]
 	w.found = append(w.found, w.ix.ids[nd.ids:nd.idsEnd]...)
+	for i := nd.guarded; i < nd.guardedEnd; i++ {
+		w.guarded(&w.ix.guarded[i])
+	}
 	if nd.splitsEnd-nd.splits > many {
 		w.manySplits(nd)
 		return
@@ -144,7 +198,7 @@ func (w *Search) manySplits(nd *node) {
 func (w *Search) split(i uint32, sp *split, v any) {
 	switch sp.kind {
 	case equal:
-		w.look(i, hashOf(w.ix.seed, v))
+		w.look(i, w.hash(sp.slot))
 	case element:
 		switch v := v.(type) {
 		case []any:
