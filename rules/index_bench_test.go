@@ -201,7 +201,7 @@ func BenchmarkIndex(b *testing.B) {
 				c, asks := expression.NewCompiler("event"), make([]*expression.Conditions, n)
 				for i := range asks {
 					var err error
-					if _, asks[i], err = c.CompileCondition(kind.when(i, n)); err != nil {
+					if asks[i], err = expression.ConditionsOf(kind.when(i, n), "event"); err != nil {
 						b.Fatal(err)
 					}
 				}

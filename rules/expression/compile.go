@@ -21,6 +21,8 @@ type Compiler struct {
 	slots  []slot
 	bySlot map[string]int
 	locals int
+	shared map[string]*shared // by form
+	memos  int
 }
 
 // Program is a compiled expression. It is immutable.
@@ -36,7 +38,7 @@ type code func(s *State) (any, error)
 // NewCompiler makes a compiler of expressions over the names, whose values
 // State.Reset sets in the same order.
 func NewCompiler(names ...string) *Compiler {
-	return &Compiler{names: names, bySlot: map[string]int{}}
+	return &Compiler{names: names, bySlot: map[string]int{}, shared: map[string]*shared{}}
 }
 
 // NewState makes a state for every program compiled so far.
@@ -47,6 +49,7 @@ func (c *Compiler) NewState() *State {
 		values: make([]any, len(c.slots)),
 		known:  make([]bool, len(c.slots)),
 		locals: make([]any, c.locals),
+		memos:  make([]memo, c.memos),
 	}
 }
 
@@ -68,17 +71,10 @@ func (c *Compiler) program(text string, root ast.Node) (*Program, error) {
 	return &Program{text: text, run: run, price: price(root), constant: !u.reads}, nil
 }
 
-// CompileCondition is Compile, and ConditionsOf of the same text.
-func (c *Compiler) CompileCondition(text string) (*Program, *Conditions, error) {
-	root, err := parse(text)
-	if err != nil {
-		return nil, nil, err
-	}
-	p, err := c.program(text, root)
-	if err != nil {
-		return nil, nil, err
-	}
-	return p, newConditions(text, root, c.names), nil
+// CompileConditions is Compile of the text of the conditions, which must be over
+// the names of the compiler.
+func (c *Compiler) CompileConditions(of *Conditions) (*Program, error) {
+	return c.program(of.unit.text, of.root)
 }
 
 // Slot returns where State.Slot finds the value of a path below a name.
@@ -190,9 +186,11 @@ type unit struct {
 	c     *Compiler
 	text  string
 	reads bool // a name is read
-	depth int  // of predicates
-	vars  []variable
-	local int
+	// quotes is how many parts hold a piece of the text for their errors.
+	quotes int
+	depth  int // of predicates
+	vars   []variable
+	local  int
 	// tokens of the text, once somebody asked.
 	tokens []lexer.Token
 }
@@ -240,7 +238,7 @@ func (u *unit) compile(n ast.Node) (code, error) {
 	case *ast.MapNode:
 		return u.object(n)
 	case *ast.BuiltinNode:
-		return u.call(n)
+		return u.share(n, func() (code, error) { return u.call(n) })
 	case *ast.CallNode:
 		if id, ok := n.Callee.(*ast.IdentifierNode); ok {
 			return nil, u.unknownFunction(n, id.Value)
@@ -462,6 +460,7 @@ func (u *unit) condition(n ast.Node) (test, error) {
 			return v == true, err
 		}, nil
 	}
+	u.quotes++
 	what := cut(u.source(n), 60)
 	return func(s *State) (bool, error) {
 		v, err := run(s)

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // Op is what an Atom asks of a value.
@@ -156,7 +157,7 @@ type Atom struct {
 	Values []any
 	Types  Types
 
-	pattern *regexp.Regexp
+	pattern func() *regexp.Regexp // of Matches
 }
 
 // opOf is the operator between a value and a literal.
@@ -202,9 +203,13 @@ func atomOf(op string, v any) (Atom, bool) {
 		if !isText {
 			return a, false
 		}
-		var err error
-		a.pattern, err = regexp.Compile(v.(string))
-		return a, err == nil
+		text := v.(string)
+		tree, err := syntax.Parse(text, syntax.Perl)
+		if err != nil || instructions(tree) > MaxPattern {
+			return a, false
+		}
+		a.pattern = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(text) })
+		return a, true
 	}
 	return a, false
 }
@@ -237,7 +242,7 @@ func (a *Atom) asks(v any) bool {
 
 func (a *Atom) asksText(text string) bool {
 	if a.Op == Matches {
-		return a.pattern.MatchString(text)
+		return a.pattern().MatchString(text)
 	}
 	want := a.Values[0].(string)
 	switch a.Op {

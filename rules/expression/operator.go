@@ -47,7 +47,7 @@ func (u *unit) binary(n *ast.BinaryNode) (code, error) {
 	case "..":
 		return u.span(n)
 	case "matches":
-		return u.matches(n)
+		return u.share(n, func() (code, error) { return u.matches(n) })
 	case "in":
 		return u.in(n)
 	}

@@ -10,8 +10,11 @@ type State struct {
 	known  []bool
 	// loaded are the slots that are known.
 	loaded []int
-	locals []any
-	scopes [MaxPredicates]scope
+	// memos are what shared parts came to, and remembered those that are known.
+	memos      []memo
+	remembered []int
+	locals     []any
+	scopes     [MaxPredicates]scope
 	// steps are left of allowed.
 	steps, allowed int
 }
@@ -43,6 +46,10 @@ func (s *State) Reset(roots ...any) {
 		s.values[i], s.known[i] = nil, false
 	}
 	s.loaded = s.loaded[:0]
+	for _, i := range s.remembered {
+		s.memos[i] = memo{}
+	}
+	s.remembered = s.remembered[:0]
 	clear(s.locals)
 	s.scopes = [MaxPredicates]scope{}
 	s.Allow(MaxSteps)
