@@ -29,6 +29,7 @@ type Compiler struct {
 type Program struct {
 	text     string
 	run      code
+	test     test // run as a condition, of a text that can only be true or false
 	price    int // steps of a run before it does anything
 	constant bool
 }
@@ -64,11 +65,19 @@ func (c *Compiler) Compile(text string) (*Program, error) {
 
 func (c *Compiler) program(text string, root ast.Node) (*Program, error) {
 	u := &unit{c: c, text: text}
-	run, err := u.compile(root)
+	p := &Program{text: text, price: price(root)}
+	var err error
+	if isLogical(root) {
+		p.test, err = u.condition(root)
+		p.run = p.test.code()
+	} else {
+		p.run, err = u.compile(root)
+	}
 	if err != nil {
 		return nil, err
 	}
-	return &Program{text: text, run: run, price: price(root), constant: !u.reads}, nil
+	p.constant = !u.reads
+	return p, nil
 }
 
 // CompileConditions is Compile of the text of the conditions, which must be over
@@ -108,6 +117,12 @@ func (p *Program) Eval(s *State) (any, error) {
 // Test runs the program as a condition: nil is false, and a value that is not a
 // boolean an error.
 func (p *Program) Test(s *State) (bool, error) {
+	if p.test != nil {
+		if err := s.spend(p.price); err != nil {
+			return false, err
+		}
+		return p.test(s)
+	}
 	v, err := p.Eval(s)
 	if err != nil {
 		return false, err
@@ -434,6 +449,13 @@ func (u *unit) conditional(n *ast.ConditionalNode) (code, error) {
 
 type test func(s *State) (bool, error)
 
+func (t test) code() code {
+	return func(s *State) (any, error) {
+		b, err := t(s)
+		return b, err
+	}
+}
+
 // isLogical tells whether n can only be true or false.
 func isLogical(n ast.Node) bool {
 	switch n := n.(type) {
@@ -450,6 +472,14 @@ func isLogical(n ast.Node) bool {
 
 // condition compiles n as a condition.
 func (u *unit) condition(n ast.Node) (test, error) {
+	if b, ok := n.(*ast.BinaryNode); ok {
+		if decides, ok := decider(b.Operator); ok {
+			return u.logical(b, decides)
+		}
+		if t := u.fieldIs(b); t != nil {
+			return t, nil
+		}
+	}
 	run, err := u.compile(n)
 	if err != nil {
 		return nil, err
