@@ -258,6 +258,21 @@ func (b *build) appendIDs(ids []uint32) (from, to uint32) {
 	return from, uint32(len(b.ix.ids))
 }
 
+// guards tells whether an atom can stand before a guarded rule.
+func (r *ref) guards(i int) bool {
+	a := &r.clause.atoms[i]
+	return r.used&(1<<i) == 0 && a.kind == equal && len(a.hashes) == 1
+}
+
+func (r *ref) guardable() bool {
+	for i := range r.clause.atoms {
+		if r.guards(i) {
+			return true
+		}
+	}
+	return false
+}
+
 // guard appends the clause as a guarded rule; false: there is no value left to
 // ask for.
 func (b *build) guard(r ref) bool {
@@ -265,7 +280,7 @@ func (b *build) guard(r ref) bool {
 	n := 0
 	for i := range r.clause.atoms {
 		a := &r.clause.atoms[i]
-		if n < guards && r.used&(1<<i) == 0 && a.kind == equal && len(a.hashes) == 1 {
+		if n < guards && r.guards(i) {
 			g.slots[n], g.hashes[n] = a.slot, uint32(a.hashes[0])
 			b.ix.slots = max(b.ix.slots, int(a.slot)+1)
 			n++
@@ -281,8 +296,11 @@ func (b *build) guard(r ref) bool {
 func (b *build) target(refs []ref) uint32 {
 	first := refs[0].clause.rule
 	switch {
-	case len(refs) == 1 && b.guard(refs[0]):
-		return uint32(len(b.ix.guarded)-1) | leafGuarded
+	case len(refs) <= smallGuarded && !slices.ContainsFunc(refs, func(r ref) bool { return !r.guardable() }):
+		for _, r := range refs {
+			b.guard(r)
+		}
+		return uint32(len(b.ix.guarded)-len(refs)) | uint32(len(refs)-1)<<lessOne | leafGuarded
 	case !slices.ContainsFunc(refs, func(r ref) bool { return r.clause.rule != first }):
 		return first | leafRule
 	}

@@ -82,10 +82,12 @@ type split struct {
 // many is how many splits a node looks at without asking which slots there are.
 const many = 48
 
-// A target is a node, or with one of these marks a rule or a guarded rule.
+// A target is a node, or with one of these marks a rule or some guarded rules:
+// the number of the first, and from lessOne on how many follow it.
 const (
 	leafRule    = 1 << 31
 	leafGuarded = 1 << 30
+	lessOne     = 27
 )
 
 // longest is the longest prefix and suffix, in bytes, that is looked up. What
@@ -142,19 +144,24 @@ func (w *Search) follow(target uint32) {
 	case target&leafRule != 0:
 		w.found = append(w.found, target&^leafRule)
 	case target&leafGuarded != 0:
-		w.guarded(&w.ix.guarded[target&^leafGuarded])
+		first := target & (1<<lessOne - 1)
+		w.guarded(w.ix.guarded[first : first+(target&^leafGuarded)>>lessOne+1])
 	default:
 		w.node(target)
 	}
 }
 
-func (w *Search) guarded(g *guarded) {
-	for i, slot := range g.slots {
-		if slot != noSlot && uint32(w.hash(slot)) != g.hashes[i] {
-			return
+func (w *Search) guarded(list []guarded) {
+next:
+	for i := range list {
+		g := &list[i]
+		for k, slot := range g.slots {
+			if slot != noSlot && uint32(w.hash(slot)) != g.hashes[k] {
+				continue next
+			}
 		}
+		w.found = append(w.found, g.rule)
 	}
-	w.found = append(w.found, g.rule)
 }
 
 // hash is that of the value of a slot, reckoned once.
@@ -169,9 +176,7 @@ func (w *Search) hash(slot uint32) uint64 {
 func (w *Search) node(n uint32) {
 	nd := &w.ix.nodes[n]
 	w.found = append(w.found, w.ix.ids[nd.ids:nd.idsEnd]...)
-	for i := nd.guarded; i < nd.guardedEnd; i++ {
-		w.guarded(&w.ix.guarded[i])
-	}
+	w.guarded(w.ix.guarded[nd.guarded:nd.guardedEnd])
 	if nd.splitsEnd-nd.splits > many {
 		w.manySplits(nd)
 		return
@@ -338,21 +343,24 @@ func number(v any) (float64, bool) {
 	return 0, false
 }
 
-// table leads from hashes to targets. Places without one have hash 0.
-type table struct {
-	hashes  []uint64
-	targets []uint32
+// table leads from hashes to targets.
+type table []place
+
+// place has hash 0 when it is free.
+type place struct {
+	hash   uint64
+	target uint32
 }
 
-func (t *table) find(hash uint64) (uint32, bool) {
-	if len(t.hashes) == 0 {
+func (t table) find(hash uint64) (uint32, bool) {
+	if len(t) == 0 {
 		return 0, false
 	}
 	hash |= 1
-	mask := uint64(len(t.hashes) - 1)
-	for i := hash >> 20 & mask; t.hashes[i] != 0; i = (i + 1) & mask {
-		if t.hashes[i] == hash {
-			return t.targets[i], true
+	mask := uint64(len(t) - 1)
+	for i := hash >> 20 & mask; t[i].hash != 0; i = (i + 1) & mask {
+		if t[i].hash == hash {
+			return t[i].target, true
 		}
 	}
 	return 0, false
@@ -361,21 +369,21 @@ func (t *table) find(hash uint64) (uint32, bool) {
 // newTable makes a table that is at most two thirds full.
 func newTable(hashes []uint64, targets []uint32) table {
 	if len(hashes) == 0 {
-		return table{}
+		return nil
 	}
 	size := 8
 	for size*2 < len(hashes)*3 {
 		size *= 2
 	}
-	t := table{make([]uint64, size), make([]uint32, size)}
+	t := make(table, size)
 	mask := uint64(size - 1)
 	for n, hash := range hashes {
 		hash |= 1
 		i := hash >> 20 & mask
-		for t.hashes[i] != 0 {
+		for t[i].hash != 0 {
 			i = (i + 1) & mask
 		}
-		t.hashes[i], t.targets[i] = hash, targets[n]
+		t[i] = place{hash, targets[n]}
 	}
 	return t
 }
