@@ -30,7 +30,7 @@ type Program struct {
 	text     string
 	run      code
 	test     test // run as a condition, of a text that can only be true or false
-	price    int // steps of a run before it does anything
+	price    int  // steps of a run before it does anything
 	constant bool
 }
 
