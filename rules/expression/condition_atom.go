@@ -317,59 +317,103 @@ func typeNames(values []any) []string {
 	return names
 }
 
-// Literal is a text that every text which matches the pattern of a Matches atom
-// has in it, and where: op is Prefix, Suffix or Contains. "" when there is none.
-func (a *Atom) Literal() (op Op, text string) {
-	if a.Op != Matches {
-		return 0, ""
-	}
+// maxAlternatives is of how many texts a pattern may require one.
+const maxAlternatives = 8
+
+// literals are texts of which every text that matches the pattern of a Matches
+// atom has one, and where: op is Prefix, Suffix or Contains. None: there are no
+// such texts.
+func (a *Atom) literals() (op Op, texts []string) {
 	re, err := syntax.Parse(a.Values[0].(string), syntax.Perl)
 	if err != nil {
-		return 0, ""
+		return 0, nil
 	}
 	re = re.Simplify()
 	if re.Op == syntax.OpConcat {
 		last := len(re.Sub) - 1
 		if re.Sub[0].Op == syntax.OpBeginText {
-			if text := longestLiteral(re.Sub[1]); isLiteral(re.Sub[1]) && text != "" {
-				return Prefix, text
+			if texts := edges(re.Sub[1], func(list []*syntax.Regexp) *syntax.Regexp { return list[0] }); len(texts) > 0 {
+				return Prefix, texts
 			}
 		}
 		if re.Sub[last].Op == syntax.OpEndText {
-			if text := longestLiteral(re.Sub[last-1]); isLiteral(re.Sub[last-1]) && text != "" {
-				return Suffix, text
+			if texts := edges(re.Sub[last-1], func(list []*syntax.Regexp) *syntax.Regexp { return list[len(list)-1] }); len(texts) > 0 {
+				return Suffix, texts
 			}
 		}
 	}
-	return Contains, longestLiteral(re)
+	return Contains, required(re)
 }
 
-func isLiteral(re *syntax.Regexp) bool {
-	for re.Op == syntax.OpCapture {
-		re = re.Sub[0]
+// literalOf is the text that re stands for, "" when it is more than that.
+func literalOf(re *syntax.Regexp) string {
+	if re.Op == syntax.OpLiteral && re.Flags&syntax.FoldCase == 0 {
+		return string(re.Rune)
 	}
-	return re.Op == syntax.OpLiteral
+	return ""
 }
 
-// longestLiteral looks for the longest text that is a part of every match.
-func longestLiteral(re *syntax.Regexp) string {
+// edges are texts with one of which every match begins, or ends: at is the first
+// or the last of what follows each other.
+func edges(re *syntax.Regexp, at func([]*syntax.Regexp) *syntax.Regexp) []string {
 	switch re.Op {
 	case syntax.OpLiteral:
-		if re.Flags&syntax.FoldCase == 0 {
-			return string(re.Rune)
+		if text := literalOf(re); text != "" {
+			return []string{text}
+		}
+	case syntax.OpCapture, syntax.OpPlus, syntax.OpConcat:
+		return edges(at(re.Sub), at)
+	case syntax.OpAlternate:
+		return alternatives(re.Sub, func(sub *syntax.Regexp) []string { return edges(sub, at) })
+	}
+	return nil
+}
+
+// required are texts of which one is a part of every match: those of which the
+// shortest is as long as possible.
+func required(re *syntax.Regexp) []string {
+	switch re.Op {
+	case syntax.OpLiteral:
+		if text := literalOf(re); text != "" {
+			return []string{text}
 		}
 	case syntax.OpCapture, syntax.OpPlus:
-		return longestLiteral(re.Sub[0])
+		return required(re.Sub[0])
+	case syntax.OpAlternate:
+		return alternatives(re.Sub, required)
 	case syntax.OpConcat:
-		best := ""
+		var best []string
 		for _, sub := range re.Sub {
-			if s := longestLiteral(sub); len(s) > len(best) {
-				best = s
+			if texts := required(sub); shortest(texts) > shortest(best) {
+				best = texts
 			}
 		}
 		return best
 	}
-	return ""
+	return nil
+}
+
+// alternatives joins the texts of the alternatives, each of which must have some.
+func alternatives(subs []*syntax.Regexp, of func(*syntax.Regexp) []string) []string {
+	var all []string
+	for _, sub := range subs {
+		texts := of(sub)
+		if all = append(all, texts...); len(texts) == 0 || len(all) > maxAlternatives {
+			return nil
+		}
+	}
+	return all
+}
+
+func shortest(texts []string) int {
+	if len(texts) == 0 {
+		return 0
+	}
+	n := len(texts[0])
+	for _, t := range texts {
+		n = min(n, len(t))
+	}
+	return n
 }
 
 // ValuesOf returns the values of which the term has one whenever the condition

@@ -10,8 +10,8 @@ const (
 	maxClause = 32
 )
 
-// Clause is atoms that all hold: each positive, about a path below a name, and
-// false of nil.
+// Clause is atoms that all hold: each positive, about a path below a name, false
+// of nil, and none of Matches.
 type Clause []Atom
 
 // Clauses returns clauses of which at least one holds whenever the condition
@@ -30,7 +30,7 @@ func (c *Cond) clauses() []Clause {
 		return nil
 	case Is:
 		if c.Atom.selective() {
-			return []Clause{{c.Atom}}
+			return c.Atom.clauses()
 		}
 	case All:
 		return c.product()
@@ -99,6 +99,23 @@ func (c *Cond) union() []Clause {
 	return out
 }
 
+// clauses are those of a selective atom: one, or one for each text of which a
+// pattern requires one.
+func (a *Atom) clauses() []Clause {
+	if a.Op != Matches {
+		return []Clause{{*a}}
+	}
+	op, texts := a.literals()
+	out := make([]Clause, len(texts))
+	for i, text := range texts {
+		out[i] = Clause{{Term: a.Term, Op: op, Values: []any{text}}}
+	}
+	if len(out) == 0 {
+		return []Clause{{}}
+	}
+	return out
+}
+
 // selective tells whether an index can use the atom.
 func (a *Atom) selective() bool {
 	if a.Not || a.Term.Name == "" || len(a.Term.Path) == 0 {
@@ -109,9 +126,6 @@ func (a *Atom) selective() bool {
 		return !oneOf(nil, a.Values)
 	case Prefix, Suffix, Contains:
 		return a.Values[0] != ""
-	case Matches:
-		_, literal := a.Literal()
-		return literal != ""
 	case OfType:
 		return a.Types&NilType == 0
 	}

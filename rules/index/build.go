@@ -101,11 +101,6 @@ func (c *clause) within(other *clause) bool {
 func (b *Builder) atom(from *expression.Atom) atom {
 	a := atom{slot: uint32(b.compiler.Slot(from.Term))}
 	op, v := from.Op, from.Values
-	if op == expression.Matches {
-		var text string
-		op, text = from.Literal()
-		v = []any{text}
-	}
 	switch op {
 	case expression.Equal, expression.Any, expression.Has:
 		a.kind = element
