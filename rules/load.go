@@ -131,8 +131,8 @@ func LoadFiles(files []File, opts Options) (*Ruleset, error) {
 	if len(rs.rules) > few {
 		rs.index = l.index.Build()
 	}
-	compiler := l.compiler
-	rs.states.New = func() any { return &scratch{state: compiler.NewState()} }
+	newState := l.compiler.States()
+	rs.states.New = func() any { return &scratch{state: newState()} }
 	return rs, nil
 }
 

@@ -54,6 +54,12 @@ func (c *Compiler) NewState() *State {
 	}
 }
 
+// States returns NewState for the programs compiled so far. It keeps of the
+// compiler only what states need, and is safe for concurrent use.
+func (c *Compiler) States() func() *State {
+	return (&Compiler{names: c.names, slots: c.slots, locals: c.locals, memos: c.memos}).NewState
+}
+
 // Compile compiles one expression. The error is an *Error.
 func (c *Compiler) Compile(text string) (*Program, error) {
 	root, err := parse(text)
