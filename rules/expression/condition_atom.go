@@ -1,6 +1,7 @@
 package expression
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"regexp"
@@ -321,28 +322,34 @@ func typeNames(values []any) []string {
 const maxAlternatives = 8
 
 // literals are texts of which every text that matches the pattern of a Matches
-// atom has one, and where: op is Prefix, Suffix or Contains. None: there are no
-// such texts.
-func (a *Atom) literals() (op Op, texts []string) {
+// atom has one, where op is: Prefix, Suffix or Contains.
+type literals struct {
+	op    Op
+	texts []string
+}
+
+// literals are all that is known of a pattern, the most telling first.
+func (a *Atom) literals() []literals {
 	re, err := syntax.Parse(a.Values[0].(string), syntax.Perl)
 	if err != nil {
-		return 0, nil
+		return nil
 	}
 	re = re.Simplify()
+	all := []literals{{Contains, required(re)}}
 	if re.Op == syntax.OpConcat {
 		last := len(re.Sub) - 1
 		if re.Sub[0].Op == syntax.OpBeginText {
-			if texts := edges(re.Sub[1], func(list []*syntax.Regexp) *syntax.Regexp { return list[0] }); len(texts) > 0 {
-				return Prefix, texts
-			}
+			all = append(all, literals{Prefix, edges(re.Sub[1], func(list []*syntax.Regexp) *syntax.Regexp { return list[0] })})
 		}
 		if re.Sub[last].Op == syntax.OpEndText {
-			if texts := edges(re.Sub[last-1], func(list []*syntax.Regexp) *syntax.Regexp { return list[len(list)-1] }); len(texts) > 0 {
-				return Suffix, texts
-			}
+			all = append(all, literals{Suffix, edges(re.Sub[last-1], func(list []*syntax.Regexp) *syntax.Regexp { return list[len(list)-1] })})
 		}
 	}
-	return Contains, required(re)
+	all = slices.DeleteFunc(all, func(l literals) bool { return len(l.texts) == 0 })
+	slices.SortStableFunc(all, func(x, y literals) int {
+		return cmp.Or(cmp.Compare(shortest(y.texts), shortest(x.texts)), cmp.Compare(len(x.texts), len(y.texts)), cmp.Compare(x.op, y.op))
+	})
+	return all
 }
 
 // literalOf is the text that re stands for, "" when it is more than that.

@@ -1,6 +1,9 @@
 package expression
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // Limits of clauses; what is beyond makes them hold more often.
 const (
@@ -100,18 +103,25 @@ func (c *Cond) union() []Clause {
 }
 
 // clauses are those of a selective atom: one, or one for each text of which a
-// pattern requires one.
+// pattern requires one, with the other texts that it requires in any case.
 func (a *Atom) clauses() []Clause {
 	if a.Op != Matches {
 		return []Clause{{*a}}
 	}
-	op, texts := a.literals()
-	out := make([]Clause, len(texts))
-	for i, text := range texts {
-		out[i] = Clause{{Term: a.Term, Op: op, Values: []any{text}}}
-	}
-	if len(out) == 0 {
+	all := a.literals()
+	if len(all) == 0 {
 		return []Clause{{}}
+	}
+	var common Clause
+	for _, l := range all[1:] {
+		known := func(text string) bool { return strings.Contains(text, l.texts[0]) }
+		if len(l.texts) == 1 && slices.ContainsFunc(all[0].texts, func(text string) bool { return !known(text) }) {
+			common = append(common, Atom{Term: a.Term, Op: l.op, Values: []any{l.texts[0]}})
+		}
+	}
+	out := make([]Clause, len(all[0].texts))
+	for i, text := range all[0].texts {
+		out[i] = append(Clause{{Term: a.Term, Op: all[0].op, Values: []any{text}}}, common...)
 	}
 	return out
 }
