@@ -27,9 +27,10 @@ const (
 
 // Why explains a recorded event by the rules that were in force for it: what
 // was recorded at accept where something was, the rest computed again. What
-// concerns the event comes first, then the nearest misses; see sortVerdicts. The
-// error wraps store.ErrNotFound when the revision is gone.
-func (r *Router) Why(ctx context.Context, ev store.Event) ([]RuleVerdict, error) {
+// concerns the event comes first, then the nearest misses; see sortVerdicts. With
+// names, only those rules are looked at. The error wraps store.ErrNotFound when
+// the revision is gone.
+func (r *Router) Why(ctx context.Context, ev store.Event, names ...string) ([]RuleVerdict, error) {
 	rs, err := r.revisionOf(ctx, ev)
 	if err != nil {
 		return nil, err
@@ -42,7 +43,7 @@ func (r *Router) Why(ctx context.Context, ev store.Event) ([]RuleVerdict, error)
 	for _, v := range ev.Verdicts {
 		recorded[v.Rule] = v
 	}
-	out := explain(rs, parsed)
+	out := explain(rs, parsed, names)
 	if s := r.setup.Load(); s.Revision.ID != ev.Revision {
 		compare(s.Rules, parsed, out)
 	}
@@ -55,20 +56,20 @@ func (r *Router) Why(ctx context.Context, ev store.Event) ([]RuleVerdict, error)
 	return out, nil
 }
 
-// Explain says what the rules in force make of an event that was not sent.
-// State (once, dedup) is not looked at.
-func (r *Router) Explain(_ context.Context, ev *rules.Event) ([]RuleVerdict, error) {
-	return stateless(r.setup.Load().Rules, ev, "whether it fired before is not looked at for an event that was not sent"), nil
+// Explain says what the rules in force, or those of the names, make of an event
+// that was not sent. State (once, dedup) is not looked at.
+func (r *Router) Explain(_ context.Context, ev *rules.Event, names ...string) ([]RuleVerdict, error) {
+	return stateless(r.setup.Load().Rules, ev, names, "whether it fired before is not looked at for an event that was not sent"), nil
 }
 
-// Explain says what rs makes of an event, without any state: matches and
-// errors first, then the nearest misses.
-func Explain(rs *rules.Ruleset, ev *rules.Event) []RuleVerdict {
-	return stateless(rs, ev, "whether it fired before is not known without the router")
+// Explain says what rs, or its rules of the names, makes of an event, without any
+// state: matches and errors first, then the nearest misses.
+func Explain(rs *rules.Ruleset, ev *rules.Event, names ...string) []RuleVerdict {
+	return stateless(rs, ev, names, "whether it fired before is not known without the router")
 }
 
-func stateless(rs *rules.Ruleset, ev *rules.Event, unknown string) []RuleVerdict {
-	out := explain(rs, ev)
+func stateless(rs *rules.Ruleset, ev *rules.Event, names []string, unknown string) []RuleVerdict {
+	out := explain(rs, ev, names)
 	for i := range out {
 		if v := &out[i]; v.Once != "" && len(v.Calls) > 0 {
 			v.Note = fmt.Sprintf("once %s%s: %s", v.Once, ofKey(v.Key), unknown)
@@ -78,10 +79,10 @@ func stateless(rs *rules.Ruleset, ev *rules.Event, unknown string) []RuleVerdict
 	return out
 }
 
-// explain computes the verdict of each rule as far as it can be known without
-// state, in file order.
-func explain(rs *rules.Ruleset, ev *rules.Event) []RuleVerdict {
-	exps := rs.Explain(ev)
+// explain computes the verdict of each rule, or of those of the names, as far as
+// it can be known without state, in file order.
+func explain(rs *rules.Ruleset, ev *rules.Event, names []string) []RuleVerdict {
+	exps := rs.ExplainSome(ev, func(r *rules.Rule) bool { return len(names) == 0 || slices.Contains(names, r.Name) })
 	out := make([]RuleVerdict, len(exps))
 	for i := range exps {
 		out[i] = verdictOf(&exps[i])

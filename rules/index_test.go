@@ -131,7 +131,8 @@ func (g *ruleMaker) leaf() string {
 	case 9, 10:
 		return f + g.pick(" < ", " <= ", " > ", " >= ", " != ") + g.literal()
 	case 11:
-		return f + " matches " + g.pick(`"^net"`, `"^a|b$"`, `"a.c"`, `"down$"`, `"(?i)NET"`, `"^$"`, `"l(in)k"`, `"x*"`, `"^(net)\\.link"`, `"(ab)+c?"`, `"(?m)^b$"`)
+		return f + " matches " + g.pick(`"^net"`, `"^a|b$"`, `"a.c"`, `"down$"`, `"(?i)NET"`, `"^$"`, `"l(in)k"`, `"x*"`, `"^(net)\\.link"`, `"(ab)+c?"`, `"(?m)^b$"`,
+			`"^(ab|net)"`, `"(link|ab).*(down|c)$"`, `"(a|b|net)[.a-c]"`, `"(ab|(a|bc)+|)$"`)
 	case 12:
 		return g.literal() + " in " + f
 	case 13:

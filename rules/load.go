@@ -113,9 +113,7 @@ func fileError(name, format string, args ...any) *Error {
 func LoadFiles(files []File, opts Options) (*Ruleset, error) {
 	l := loader{opts: opts, compiler: expression.NewCompiler(eventName), names: map[string]*Rule{}, same: map[[32]byte]string{}}
 	l.index = index.NewBuilder(l.compiler)
-	for _, f := range files {
-		l.file(f)
-	}
+	ahead(files, parse, l.file)
 	l.loops()
 	errs, warnings := l.problems()
 	if opts.Lint != nil {
@@ -133,8 +131,8 @@ func LoadFiles(files []File, opts Options) (*Ruleset, error) {
 	if len(rs.rules) > few {
 		rs.index = l.index.Build()
 	}
-	compiler := l.compiler
-	rs.states.New = func() any { return &scratch{state: compiler.NewState()} }
+	newState := l.compiler.States()
+	rs.states.New = func() any { return &scratch{state: newState()} }
 	return rs, nil
 }
 
@@ -165,26 +163,27 @@ type start struct {
 	name      string
 }
 
-func (l *loader) file(f File) {
-	doc, err := strictyaml.Parse(f.Name, f.Data)
-	if err != nil {
+func (l *loader) file(f parsed) {
+	if f.err != nil {
 		var errs Errors
-		errors.As(err, &errs)
+		errors.As(f.err, &errs)
 		l.errs = append(l.errs, errs...)
 		return
 	}
-	src := &source{doc: doc}
+	src := &source{doc: f.doc}
 	l.docs = append(l.docs, src)
-	refuseReferences(doc.Root())
-	top := doc.Root().Map("rules")
+	refuseReferences(f.doc.Root())
+	top := f.doc.Root().Map("rules")
 	list := top.Key("rules")
 	if list == nil || list.IsNull() {
 		return
 	}
 	items, _ := list.List()
-	for _, item := range items {
-		l.rule(src, item)
-	}
+	ahead(slices.Collect(slices.Chunk(items, batch)), readAll, func(part []reading) {
+		for i := range part {
+			l.rule(src, &part[i])
+		}
+	})
 }
 
 // problems returns all errors and warnings, each with its rule's name.
@@ -242,7 +241,8 @@ func refuseReferences(n *strictyaml.Node) {
 }
 
 // rule reads one rule; its problems go to the document.
-func (l *loader) rule(src *source, item *strictyaml.Node) {
+func (l *loader) rule(src *source, from *reading) {
+	item := from.item
 	line, col := item.Pos()
 	at := len(src.starts)
 	src.starts = append(src.starts, start{line, col, ""})
@@ -254,7 +254,7 @@ func (l *loader) rule(src *source, item *strictyaml.Node) {
 	l.name(r, m)
 	src.starts[at].name = r.Name
 	if n := m.Required("when"); n != nil {
-		l.when(r, n)
+		l.when(r, n, from)
 	}
 	if n := m.Key("key"); n != nil {
 		r.key = l.expression(n)
@@ -298,14 +298,18 @@ func (l *loader) name(r *Rule, m *strictyaml.Map) {
 }
 
 // when compiles the condition of a rule and tells the index of it.
-func (l *loader) when(r *Rule, n *strictyaml.Node) {
+func (l *loader) when(r *Rule, n *strictyaml.Node, from *reading) {
 	text, ok := l.written(n)
 	if !ok {
 		return
 	}
-	var asks *expression.Conditions
 	ok = compileAt(n, text, 0, func(text string) (err error) {
-		r.when, asks, err = l.compiler.CompileCondition(text)
+		if from.asks == nil {
+			from.read(text)
+		}
+		if err = from.err; err == nil {
+			r.when, err = l.compiler.CompileConditions(from.asks)
+		}
 		return err
 	})
 	if !ok {
@@ -315,11 +319,10 @@ func (l *loader) when(r *Rule, n *strictyaml.Node) {
 		n.Warn(constantCondition, 0, "when is the same for every event (it reads no field of event)")
 	}
 	if l.opts.Lint != nil {
-		l.lint.remember(r.when.Text(), asks)
+		l.lint.remember(r.when.Text(), from.asks)
 	}
-	var clauses []expression.Clause
-	clauses, r.indexed = asks.WhenTrueOrFailed().Clauses()
-	l.index.Add(uint32(len(l.rules)), clauses, r.indexed)
+	r.indexed = from.indexed
+	l.index.Add(uint32(len(l.rules)), from.clauses, r.indexed)
 }
 
 // expression compiles the text of a key such as key.
@@ -350,11 +353,13 @@ func compileExpression(c *expression.Compiler, n *strictyaml.Node, text string, 
 	return p
 }
 
+// space is what may stand around an expression.
+const space = " \t\r\n"
+
 // compileAt compiles text as compileExpression does.
 func compileAt(n *strictyaml.Node, text string, offset int, compile func(text string) error) bool {
-	trimmed := strings.TrimLeft(text, " \t\r\n")
-	offset += len(text) - len(trimmed)
-	err := compile(strings.TrimRight(trimmed, " \t\r\n"))
+	offset += len(text) - len(strings.TrimLeft(text, space))
+	err := compile(strings.Trim(text, space))
 	if err == nil {
 		return true
 	}

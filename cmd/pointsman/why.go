@@ -176,10 +176,12 @@ func (w *why) offline() error {
 		return exitf(exitCannotRun, "%w", err)
 	}
 	answer := admin.Why{Event: &admin.Event{Event: ev.JSON()}}
-	for _, v := range router.Explain(rs, ev) {
-		if w.rule == "" || v.Rule == w.rule {
-			answer.Verdicts = append(answer.Verdicts, admin.Verdict{RuleVerdict: v})
-		}
+	var names []string
+	if w.rule != "" {
+		names = []string{w.rule}
+	}
+	for _, v := range router.Explain(rs, ev, names...) {
+		answer.Verdicts = append(answer.Verdicts, admin.Verdict{RuleVerdict: v})
 	}
 	if w.rule != "" && len(answer.Verdicts) == 0 {
 		return fmt.Errorf("there is no rule %q", w.rule)

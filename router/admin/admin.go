@@ -49,10 +49,12 @@ type Router interface {
 type Orders interface {
 	// Why explains a recorded event by the revision that was in force for it,
 	// together with the recorded verdicts, every rule in file order; an error
-	// that wraps store.ErrNotFound when the event or its revision is gone.
-	Why(ctx context.Context, ev store.Event) ([]router.RuleVerdict, error)
-	// Explain says what the rules in force make of an event that was not sent.
-	Explain(ctx context.Context, ev *rules.Event) ([]router.RuleVerdict, error)
+	// that wraps store.ErrNotFound when the event or its revision is gone. With
+	// names, it explains those rules alone.
+	Why(ctx context.Context, ev store.Event, names ...string) ([]router.RuleVerdict, error)
+	// Explain says what the rules in force, or those of the names, make of an
+	// event that was not sent.
+	Explain(ctx context.Context, ev *rules.Event, names ...string) ([]router.RuleVerdict, error)
 	// Revision returns the rules of a revision and when it was first in force; an
 	// error that wraps store.ErrNotFound when it is gone.
 	Revision(ctx context.Context, id string) (*rules.Ruleset, time.Time, error)

@@ -71,7 +71,7 @@ func (a *api) whyEvent(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	ev := &events[0]
-	verdicts, err := a.Orders.Why(ctx, *ev)
+	verdicts, err := a.Orders.Why(ctx, *ev, only(p.text("rule"))...)
 	if err == nil {
 		verdicts, err = a.ofRule(ctx, ev, p.text("rule"), verdicts)
 	}
@@ -111,7 +111,7 @@ func (a *api) whyBody(w http.ResponseWriter, r *http.Request) {
 		a.fail(w, r, fmt.Errorf("parse event: %w", err))
 		return
 	}
-	verdicts, err := a.Orders.Explain(r.Context(), ev)
+	verdicts, err := a.Orders.Explain(r.Context(), ev, only(p.text("rule"))...)
 	if err == nil {
 		verdicts, err = a.ofRule(r.Context(), nil, p.text("rule"), verdicts)
 	}
@@ -123,6 +123,14 @@ func (a *api) whyBody(w http.ResponseWriter, r *http.Request) {
 		InForce: true, Revision: a.Router.Status().Revision,
 		Verdicts: convert(verdicts, verdictRecord),
 	})
+}
+
+// only is the rule that was asked for, or no name for all.
+func only(rule string) []string {
+	if rule == "" {
+		return nil
+	}
+	return []string{rule}
 }
 
 func verdictRecord(v *router.RuleVerdict) Verdict {
@@ -151,7 +159,7 @@ func (a *api) ofRule(
 	if err != nil {
 		return nil, none // the event cannot be explained by today's rules either
 	}
-	today, err := a.Orders.Explain(ctx, parsed)
+	today, err := a.Orders.Explain(ctx, parsed, rule)
 	if err != nil {
 		return nil, err
 	}

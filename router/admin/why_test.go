@@ -171,7 +171,9 @@ func TestWhyTellsOfTheEvent(t *testing.T) {
 // later is a router whose rules are all newer than its events.
 type later struct{ admintest.Fake }
 
-func (l *later) Why(context.Context, store.Event) ([]router.RuleVerdict, error) { return nil, nil }
+func (l *later) Why(context.Context, store.Event, ...string) ([]router.RuleVerdict, error) {
+	return nil, nil
+}
 
 // A rule that came after the event is told from one that is nowhere.
 func TestWhyOfALaterRule(t *testing.T) {

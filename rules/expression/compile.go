@@ -21,13 +21,16 @@ type Compiler struct {
 	slots  []slot
 	bySlot map[string]int
 	locals int
+	shared map[string]*shared // by form
+	memos  int
 }
 
 // Program is a compiled expression. It is immutable.
 type Program struct {
 	text     string
 	run      code
-	price    int // steps of a run before it does anything
+	test     test // run as a condition, of a text that can only be true or false
+	price    int  // steps of a run before it does anything
 	constant bool
 }
 
@@ -36,7 +39,7 @@ type code func(s *State) (any, error)
 // NewCompiler makes a compiler of expressions over the names, whose values
 // State.Reset sets in the same order.
 func NewCompiler(names ...string) *Compiler {
-	return &Compiler{names: names, bySlot: map[string]int{}}
+	return &Compiler{names: names, bySlot: map[string]int{}, shared: map[string]*shared{}}
 }
 
 // NewState makes a state for every program compiled so far.
@@ -46,7 +49,14 @@ func (c *Compiler) NewState() *State {
 		roots:  make([]any, len(c.names)),
 		known:  make([]known, len(c.slots)),
 		locals: make([]any, c.locals),
+		memos:  make([]memo, c.memos),
 	}
+}
+
+// States returns NewState for the programs compiled so far. It keeps of the
+// compiler only what states need, and is safe for concurrent use.
+func (c *Compiler) States() func() *State {
+	return (&Compiler{names: c.names, slots: c.slots, locals: c.locals, memos: c.memos}).NewState
 }
 
 // Compile compiles one expression. The error is an *Error.
@@ -60,24 +70,25 @@ func (c *Compiler) Compile(text string) (*Program, error) {
 
 func (c *Compiler) program(text string, root ast.Node) (*Program, error) {
 	u := &unit{c: c, text: text}
-	run, err := u.compile(root)
+	p := &Program{text: text, price: price(root)}
+	var err error
+	if isLogical(root) {
+		p.test, err = u.condition(root)
+		p.run = p.test.code()
+	} else {
+		p.run, err = u.compile(root)
+	}
 	if err != nil {
 		return nil, err
 	}
-	return &Program{text: text, run: run, price: price(root), constant: !u.reads}, nil
+	p.constant = !u.reads
+	return p, nil
 }
 
-// CompileCondition is Compile, and ConditionsOf of the same text.
-func (c *Compiler) CompileCondition(text string) (*Program, *Conditions, error) {
-	root, err := parse(text)
-	if err != nil {
-		return nil, nil, err
-	}
-	p, err := c.program(text, root)
-	if err != nil {
-		return nil, nil, err
-	}
-	return p, newConditions(text, root, c.names), nil
+// CompileConditions is Compile of the text of the conditions, which must be over
+// the names of the compiler.
+func (c *Compiler) CompileConditions(of *Conditions) (*Program, error) {
+	return c.program(of.unit.text, of.root)
 }
 
 // Slot returns where State.Slot finds the value of a path below a name.
@@ -111,6 +122,12 @@ func (p *Program) Eval(s *State) (any, error) {
 // Test runs the program as a condition: nil is false, and a value that is not a
 // boolean an error.
 func (p *Program) Test(s *State) (bool, error) {
+	if p.test != nil {
+		if err := s.spend(p.price); err != nil {
+			return false, err
+		}
+		return p.test(s)
+	}
 	v, err := p.Eval(s)
 	if err != nil {
 		return false, err
@@ -189,9 +206,11 @@ type unit struct {
 	c     *Compiler
 	text  string
 	reads bool // a name is read
-	depth int  // of predicates
-	vars  []variable
-	local int
+	// quotes is how many parts hold a piece of the text for their errors.
+	quotes int
+	depth  int // of predicates
+	vars   []variable
+	local  int
 	// tokens of the text, once somebody asked.
 	tokens []lexer.Token
 }
@@ -239,7 +258,7 @@ func (u *unit) compile(n ast.Node) (code, error) {
 	case *ast.MapNode:
 		return u.object(n)
 	case *ast.BuiltinNode:
-		return u.call(n)
+		return u.share(n, func() (code, error) { return u.call(n) })
 	case *ast.CallNode:
 		if id, ok := n.Callee.(*ast.IdentifierNode); ok {
 			return nil, u.unknownFunction(n, id.Value)
@@ -444,6 +463,13 @@ func (u *unit) conditional(n *ast.ConditionalNode) (code, error) {
 
 type test func(s *State) (bool, error)
 
+func (t test) code() code {
+	return func(s *State) (any, error) {
+		b, err := t(s)
+		return b, err
+	}
+}
+
 // isLogical tells whether n can only be true or false.
 func isLogical(n ast.Node) bool {
 	switch n := n.(type) {
@@ -460,6 +486,14 @@ func isLogical(n ast.Node) bool {
 
 // condition compiles n as a condition.
 func (u *unit) condition(n ast.Node) (test, error) {
+	if b, ok := n.(*ast.BinaryNode); ok {
+		if decides, ok := decider(b.Operator); ok {
+			return u.logical(b, decides)
+		}
+		if t := u.fieldIs(b); t != nil {
+			return t, nil
+		}
+	}
 	run, err := u.compile(n)
 	if err != nil {
 		return nil, err
@@ -470,6 +504,7 @@ func (u *unit) condition(n ast.Node) (test, error) {
 			return v == true, err
 		}, nil
 	}
+	u.quotes++
 	what := cut(u.source(n), 60)
 	return func(s *State) (bool, error) {
 		v, err := run(s)
@@ -507,73 +542,6 @@ func (u *unit) let(n *ast.VariableDeclaratorNode) (code, error) {
 		}
 		s.locals[i] = v
 		return body(s)
-	}, nil
-}
-
-func (u *unit) list(n *ast.ArrayNode) (code, error) {
-	elems, err := u.all(n.Nodes)
-	if err != nil {
-		return nil, err
-	}
-	return func(s *State) (any, error) {
-		if err := s.spend(1 + len(elems)); err != nil {
-			return nil, err
-		}
-		list := make([]any, len(elems))
-		for i, e := range elems {
-			if list[i], err = e(s); err != nil {
-				return nil, err
-			}
-		}
-		return list, nil
-	}, nil
-}
-
-func (u *unit) all(nodes []ast.Node) ([]code, error) {
-	codes := make([]code, len(nodes))
-	for i, n := range nodes {
-		var err error
-		if codes[i], err = u.compile(n); err != nil {
-			return nil, err
-		}
-	}
-	return codes, nil
-}
-
-func (u *unit) object(n *ast.MapNode) (code, error) {
-	keys, values := make([]code, len(n.Pairs)), make([]code, len(n.Pairs))
-	for i, p := range n.Pairs {
-		pair, ok := p.(*ast.PairNode)
-		if !ok {
-			return nil, u.fail(p, "a map holds pairs only")
-		}
-		var err error
-		if keys[i], err = u.compile(pair.Key); err != nil {
-			return nil, err
-		}
-		if values[i], err = u.compile(pair.Value); err != nil {
-			return nil, err
-		}
-	}
-	return func(s *State) (any, error) {
-		if err := s.spend(mapPrice + 2*len(keys)); err != nil {
-			return nil, err
-		}
-		m := make(map[string]any, len(keys))
-		for i := range keys {
-			k, err := keys[i](s)
-			if err != nil {
-				return nil, err
-			}
-			name, ok := k.(string)
-			if !ok {
-				return nil, fmt.Errorf("a map key is %s (only strings are possible)", aType(k))
-			}
-			if m[name], err = values[i](s); err != nil {
-				return nil, err
-			}
-		}
-		return m, nil
 	}, nil
 }
 

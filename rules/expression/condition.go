@@ -54,6 +54,8 @@ type Conditions struct {
 	vars  []binding
 	built int // variables
 	left  int // parts that may still be built
+	// ordered keeps the order of operands in forms.
+	ordered bool
 	// places is how often what is being built stands within what is shared.
 	places int
 	// whenTrue and whenFalse are what When has found.
@@ -70,7 +72,7 @@ type binding struct {
 }
 
 // ConditionsOf reads the conditions from the text of a condition over the names.
-// The text must be one that Compile takes. The error is an *Error.
+// They are of use only for a text that Compile takes. The error is an *Error.
 func ConditionsOf(text string, names ...string) (*Conditions, error) {
 	root, err := parse(text)
 	if err != nil {
@@ -511,7 +513,9 @@ func (c *Conditions) operands(b *strings.Builder, nodes []ast.Node, or bool) {
 		c.fingerprint(&one, n)
 		texts[i] = one.String()
 	}
-	slices.Sort(texts)
+	if !c.ordered {
+		slices.Sort(texts)
+	}
 	word := "(and "
 	if or {
 		word = "(or "

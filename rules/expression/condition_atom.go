@@ -1,6 +1,7 @@
 package expression
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"regexp"
@@ -8,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // Op is what an Atom asks of a value.
@@ -156,7 +158,7 @@ type Atom struct {
 	Values []any
 	Types  Types
 
-	pattern *regexp.Regexp
+	pattern func() *regexp.Regexp // of Matches
 }
 
 // opOf is the operator between a value and a literal.
@@ -202,9 +204,13 @@ func atomOf(op string, v any) (Atom, bool) {
 		if !isText {
 			return a, false
 		}
-		var err error
-		a.pattern, err = regexp.Compile(v.(string))
-		return a, err == nil
+		text := v.(string)
+		tree, err := syntax.Parse(text, syntax.Perl)
+		if err != nil || instructions(tree) > MaxPattern {
+			return a, false
+		}
+		a.pattern = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(text) })
+		return a, true
 	}
 	return a, false
 }
@@ -237,7 +243,7 @@ func (a *Atom) asks(v any) bool {
 
 func (a *Atom) asksText(text string) bool {
 	if a.Op == Matches {
-		return a.pattern.MatchString(text)
+		return a.pattern().MatchString(text)
 	}
 	want := a.Values[0].(string)
 	switch a.Op {
@@ -312,59 +318,109 @@ func typeNames(values []any) []string {
 	return names
 }
 
-// Literal is a text that every text which matches the pattern of a Matches atom
-// has in it, and where: op is Prefix, Suffix or Contains. "" when there is none.
-func (a *Atom) Literal() (op Op, text string) {
-	if a.Op != Matches {
-		return 0, ""
-	}
+// maxAlternatives is of how many texts a pattern may require one.
+const maxAlternatives = 8
+
+// literals are texts of which every text that matches the pattern of a Matches
+// atom has one, where op is: Prefix, Suffix or Contains.
+type literals struct {
+	op    Op
+	texts []string
+}
+
+// literals are all that is known of a pattern, the most telling first.
+func (a *Atom) literals() []literals {
 	re, err := syntax.Parse(a.Values[0].(string), syntax.Perl)
 	if err != nil {
-		return 0, ""
+		return nil
 	}
 	re = re.Simplify()
+	all := []literals{{Contains, required(re)}}
 	if re.Op == syntax.OpConcat {
 		last := len(re.Sub) - 1
 		if re.Sub[0].Op == syntax.OpBeginText {
-			if text := longestLiteral(re.Sub[1]); isLiteral(re.Sub[1]) && text != "" {
-				return Prefix, text
-			}
+			all = append(all, literals{Prefix, edges(re.Sub[1], func(list []*syntax.Regexp) *syntax.Regexp { return list[0] })})
 		}
 		if re.Sub[last].Op == syntax.OpEndText {
-			if text := longestLiteral(re.Sub[last-1]); isLiteral(re.Sub[last-1]) && text != "" {
-				return Suffix, text
-			}
+			all = append(all, literals{Suffix, edges(re.Sub[last-1], func(list []*syntax.Regexp) *syntax.Regexp { return list[len(list)-1] })})
 		}
 	}
-	return Contains, longestLiteral(re)
+	all = slices.DeleteFunc(all, func(l literals) bool { return len(l.texts) == 0 })
+	slices.SortStableFunc(all, func(x, y literals) int {
+		return cmp.Or(cmp.Compare(shortest(y.texts), shortest(x.texts)), cmp.Compare(len(x.texts), len(y.texts)), cmp.Compare(x.op, y.op))
+	})
+	return all
 }
 
-func isLiteral(re *syntax.Regexp) bool {
-	for re.Op == syntax.OpCapture {
-		re = re.Sub[0]
+// literalOf is the text that re stands for, "" when it is more than that.
+func literalOf(re *syntax.Regexp) string {
+	if re.Op == syntax.OpLiteral && re.Flags&syntax.FoldCase == 0 {
+		return string(re.Rune)
 	}
-	return re.Op == syntax.OpLiteral
+	return ""
 }
 
-// longestLiteral looks for the longest text that is a part of every match.
-func longestLiteral(re *syntax.Regexp) string {
+// edges are texts with one of which every match begins, or ends: at is the first
+// or the last of what follows each other.
+func edges(re *syntax.Regexp, at func([]*syntax.Regexp) *syntax.Regexp) []string {
 	switch re.Op {
 	case syntax.OpLiteral:
-		if re.Flags&syntax.FoldCase == 0 {
-			return string(re.Rune)
+		if text := literalOf(re); text != "" {
+			return []string{text}
+		}
+	case syntax.OpCapture, syntax.OpPlus, syntax.OpConcat:
+		return edges(at(re.Sub), at)
+	case syntax.OpAlternate:
+		return alternatives(re.Sub, func(sub *syntax.Regexp) []string { return edges(sub, at) })
+	}
+	return nil
+}
+
+// required are texts of which one is a part of every match: those of which the
+// shortest is as long as possible.
+func required(re *syntax.Regexp) []string {
+	switch re.Op {
+	case syntax.OpLiteral:
+		if text := literalOf(re); text != "" {
+			return []string{text}
 		}
 	case syntax.OpCapture, syntax.OpPlus:
-		return longestLiteral(re.Sub[0])
+		return required(re.Sub[0])
+	case syntax.OpAlternate:
+		return alternatives(re.Sub, required)
 	case syntax.OpConcat:
-		best := ""
+		var best []string
 		for _, sub := range re.Sub {
-			if s := longestLiteral(sub); len(s) > len(best) {
-				best = s
+			if texts := required(sub); shortest(texts) > shortest(best) {
+				best = texts
 			}
 		}
 		return best
 	}
-	return ""
+	return nil
+}
+
+// alternatives joins the texts of the alternatives, each of which must have some.
+func alternatives(subs []*syntax.Regexp, of func(*syntax.Regexp) []string) []string {
+	var all []string
+	for _, sub := range subs {
+		texts := of(sub)
+		if all = append(all, texts...); len(texts) == 0 || len(all) > maxAlternatives {
+			return nil
+		}
+	}
+	return all
+}
+
+func shortest(texts []string) int {
+	if len(texts) == 0 {
+		return 0
+	}
+	n := len(texts[0])
+	for _, t := range texts {
+		n = min(n, len(t))
+	}
+	return n
 }
 
 // ValuesOf returns the values of which the term has one whenever the condition

@@ -1,6 +1,9 @@
 package expression
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // Limits of clauses; what is beyond makes them hold more often.
 const (
@@ -10,8 +13,8 @@ const (
 	maxClause = 32
 )
 
-// Clause is atoms that all hold: each positive, about a path below a name, and
-// false of nil.
+// Clause is atoms that all hold: each positive, about a path below a name, false
+// of nil, and none of Matches.
 type Clause []Atom
 
 // Clauses returns clauses of which at least one holds whenever the condition
@@ -30,7 +33,7 @@ func (c *Cond) clauses() []Clause {
 		return nil
 	case Is:
 		if c.Atom.selective() {
-			return []Clause{{c.Atom}}
+			return c.Atom.clauses()
 		}
 	case All:
 		return c.product()
@@ -99,6 +102,30 @@ func (c *Cond) union() []Clause {
 	return out
 }
 
+// clauses are those of a selective atom: one, or one for each text of which a
+// pattern requires one, with the other texts that it requires in any case.
+func (a *Atom) clauses() []Clause {
+	if a.Op != Matches {
+		return []Clause{{*a}}
+	}
+	all := a.literals()
+	if len(all) == 0 {
+		return []Clause{{}}
+	}
+	var common Clause
+	for _, l := range all[1:] {
+		known := func(text string) bool { return strings.Contains(text, l.texts[0]) }
+		if len(l.texts) == 1 && slices.ContainsFunc(all[0].texts, func(text string) bool { return !known(text) }) {
+			common = append(common, Atom{Term: a.Term, Op: l.op, Values: []any{l.texts[0]}})
+		}
+	}
+	out := make([]Clause, len(all[0].texts))
+	for i, text := range all[0].texts {
+		out[i] = append(Clause{{Term: a.Term, Op: all[0].op, Values: []any{text}}}, common...)
+	}
+	return out
+}
+
 // selective tells whether an index can use the atom.
 func (a *Atom) selective() bool {
 	if a.Not || a.Term.Name == "" || len(a.Term.Path) == 0 {
@@ -109,9 +136,6 @@ func (a *Atom) selective() bool {
 		return !oneOf(nil, a.Values)
 	case Prefix, Suffix, Contains:
 		return a.Values[0] != ""
-	case Matches:
-		_, literal := a.Literal()
-		return literal != ""
 	case OfType:
 		return a.Types&NilType == 0
 	}

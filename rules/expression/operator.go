@@ -43,11 +43,12 @@ func (u *unit) unary(n *ast.UnaryNode) (code, error) {
 func (u *unit) binary(n *ast.BinaryNode) (code, error) {
 	switch n.Operator {
 	case "and", "&&", "or", "||":
-		return u.logical(n)
+		t, err := u.condition(n)
+		return t.code(), err
 	case "..":
 		return u.span(n)
 	case "matches":
-		return u.matches(n)
+		return u.share(n, func() (code, error) { return u.matches(n) })
 	case "in":
 		return u.in(n)
 	}
@@ -93,27 +94,51 @@ func (u *unit) binary(n *ast.BinaryNode) (code, error) {
 	return nil, u.fail(n, "unknown operator %s", n.Operator)
 }
 
-func (u *unit) logical(n *ast.BinaryNode) (code, error) {
-	left, err := u.condition(n.Left)
-	if err != nil {
-		return nil, err
-	}
-	right, err := u.condition(n.Right)
-	if err != nil {
-		return nil, err
-	}
-	decides := n.Operator == "or" || n.Operator == "||"
-	return func(s *State) (any, error) {
-		b, err := left(s)
-		if err != nil {
+// logical compiles a chain of operands, of which each is evaluated when those
+// before it do not decide.
+func (u *unit) logical(n *ast.BinaryNode, decides bool) (test, error) {
+	operands := chain(n, decides)
+	tests := make([]test, len(operands))
+	for i, o := range operands {
+		var err error
+		if tests[i], err = u.condition(o); err != nil {
 			return nil, err
 		}
-		if b == decides {
-			return b, nil
+	}
+	return func(s *State) (bool, error) {
+		for _, t := range tests {
+			b, err := t(s)
+			if err != nil {
+				return false, err
+			}
+			if b == decides {
+				return b, nil
+			}
 		}
-		b, err = right(s)
-		return b, err
+		return !decides, nil
 	}, nil
+}
+
+// fieldIs compiles the usual comparison, of a field with a text that is written
+// out; nil: n is another one.
+func (u *unit) fieldIs(n *ast.BinaryNode) test {
+	str, ok := n.Right.(*ast.StringNode)
+	if !ok || n.Operator != "==" && n.Operator != "!=" {
+		return nil
+	}
+	root, path, ok := u.static(n.Left)
+	if !ok {
+		return nil
+	}
+	u.reads = true
+	i, want, is := u.c.slot(root, path), str.Value, n.Operator == "=="
+	return func(s *State) (bool, error) {
+		x, ok := s.Text(i)
+		if !ok || len(x) != len(want) {
+			return !is, nil
+		}
+		return (x == want) == is, s.scan(len(x), 64)
+	}
 }
 
 // equality compares any two values. A string written out, the usual case, is

@@ -12,8 +12,11 @@ type State struct {
 	// loaded are the slots of which something is known.
 	loaded []int
 	made   made
-	locals []any
-	scopes [MaxPredicates]scope
+	// memos are what shared parts came to, and remembered those that are known.
+	memos      []memo
+	remembered []int
+	locals     []any
+	scopes     [MaxPredicates]scope
 	// steps are left of allowed.
 	steps, allowed int
 }
@@ -62,6 +65,10 @@ func (s *State) Reset(roots ...any) {
 		doc, _ = roots[0].(*scan.Doc)
 	}
 	s.made.reset(doc)
+	for _, i := range s.remembered {
+		s.memos[i] = memo{}
+	}
+	s.remembered = s.remembered[:0]
 	clear(s.locals)
 	s.scopes = [MaxPredicates]scope{}
 	s.Allow(MaxSteps)

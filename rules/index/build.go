@@ -10,8 +10,10 @@ import (
 )
 
 const (
-	// small is how many rules a node tries without another question.
-	small = 1
+	// small is how many rules a node tries without another question, and
+	// smallGuarded how many when there is a guard before each.
+	small        = 1
+	smallGuarded = 8
 	// maxCopies is how often a clause stands in the index because its atoms have
 	// several values each.
 	maxCopies = 64
@@ -99,11 +101,6 @@ func (c *clause) within(other *clause) bool {
 func (b *Builder) atom(from *expression.Atom) atom {
 	a := atom{slot: uint32(b.compiler.Slot(from.Term))}
 	op, v := from.Op, from.Values
-	if op == expression.Matches {
-		var text string
-		op, text = from.Literal()
-		v = []any{text}
-	}
 	switch op {
 	case expression.Equal, expression.Any, expression.Has:
 		a.kind = element
@@ -160,7 +157,7 @@ func (b *Builder) Build() *Index {
 	if len(bl.slots) > 0 {
 		ix.paths = b.compiler.Paths(slices.Sorted(maps.Keys(bl.slots)))
 	}
-	ix.nodes, ix.splits = slices.Clip(ix.nodes), slices.Clip(ix.splits)
+	ix.nodes, ix.splits, ix.guarded = slices.Clip(ix.nodes), slices.Clip(ix.splits), slices.Clip(ix.guarded)
 	ix.ids, ix.bounds, ix.sizes = slices.Clip(ix.ids), slices.Clip(ix.bounds), slices.Clip(ix.sizes)
 	return ix
 }
@@ -206,6 +203,11 @@ func (a *atom) question() question { return question{a.kind, a.types, a.slot} }
 func (b *build) node(refs []ref, always []uint32) uint32 {
 	at := uint32(len(b.ix.nodes))
 	b.ix.nodes = append(b.ix.nodes, node{})
+	first := uint32(len(b.ix.guarded))
+	if len(refs) <= smallGuarded {
+		refs = slices.DeleteFunc(refs, b.guard)
+	}
+	nd := node{guarded: first, guardedEnd: uint32(len(b.ix.guarded))}
 	var parts []answered
 	for len(refs) > small {
 		q, share, ok := choose(refs)
@@ -234,24 +236,68 @@ func (b *build) node(refs []ref, always []uint32) uint32 {
 	}
 	slices.Sort(ids)
 	ids = slices.Compact(ids)
-	first := uint32(len(b.ix.splits))
+	nd.splits = uint32(len(b.ix.splits))
+	nd.splitsEnd = nd.splits + uint32(len(parts))
 	b.ix.splits = append(b.ix.splits, make([]split, len(parts))...)
-	b.ix.nodes[at] = node{
-		ids: uint32(len(b.ix.ids)), idsEnd: uint32(len(b.ix.ids) + len(ids)),
-		splits: first, splitsEnd: first + uint32(len(parts)),
-	}
-	b.ix.ids = append(b.ix.ids, ids...)
+	nd.ids, nd.idsEnd = b.appendIDs(ids)
+	b.ix.nodes[at] = nd
 	for i, p := range parts {
-		b.split(first+uint32(i), p)
+		b.split(nd.splits+uint32(i), p)
 	}
 	return at
+}
+
+func (b *build) appendIDs(ids []uint32) (from, to uint32) {
+	from = uint32(len(b.ix.ids))
+	b.ix.ids = append(b.ix.ids, ids...)
+	return from, uint32(len(b.ix.ids))
+}
+
+// guards tells whether an atom can stand before a guarded rule.
+func (r *ref) guards(i int) bool {
+	a := &r.clause.atoms[i]
+	return r.used&(1<<i) == 0 && a.kind == equal && len(a.hashes) == 1
+}
+
+func (r *ref) guardable() bool {
+	for i := range r.clause.atoms {
+		if r.guards(i) {
+			return true
+		}
+	}
+	return false
+}
+
+// guard appends the clause as a guarded rule; false: there is no value left to
+// ask for.
+func (b *build) guard(r ref) bool {
+	g := guarded{rule: r.clause.rule, slots: [guards]uint32{noSlot, noSlot, noSlot}}
+	n := 0
+	for i := range r.clause.atoms {
+		a := &r.clause.atoms[i]
+		if n < guards && r.guards(i) {
+			g.slots[n], g.hashes[n] = a.slot, uint32(a.hashes[0])
+			b.ix.slots = max(b.ix.slots, int(a.slot)+1)
+			n++
+		}
+	}
+	if n > 0 {
+		b.ix.guarded = append(b.ix.guarded, g)
+	}
+	return n > 0
 }
 
 // target is a node that finds the clauses, or the rule when there is but one.
 func (b *build) target(refs []ref) uint32 {
 	first := refs[0].clause.rule
-	if !slices.ContainsFunc(refs, func(r ref) bool { return r.clause.rule != first }) {
-		return first | leaf
+	switch {
+	case len(refs) <= smallGuarded && !slices.ContainsFunc(refs, func(r ref) bool { return !r.guardable() }):
+		for _, r := range refs {
+			b.guard(r)
+		}
+		return uint32(len(b.ix.guarded)-len(refs)) | uint32(len(refs)-1)<<lessOne | leafGuarded
+	case !slices.ContainsFunc(refs, func(r ref) bool { return r.clause.rule != first }):
+		return first | leafRule
 	}
 	return b.node(refs, nil)
 }
@@ -286,8 +332,8 @@ func (b *build) split(at uint32, p answered) {
 		slices.Sort(ids)
 		ids = slices.Compact(ids)
 		sp.target = uint32(len(b.ix.nodes))
-		b.ix.nodes = append(b.ix.nodes, node{ids: uint32(len(b.ix.ids)), idsEnd: uint32(len(b.ix.ids) + len(ids))})
-		b.ix.ids = append(b.ix.ids, ids...)
+		from, to := b.appendIDs(ids)
+		b.ix.nodes = append(b.ix.nodes, node{ids: from, idsEnd: to})
 	case prefix, suffix:
 		sizes := map[uint16]struct{}{}
 		for i := range p.refs {
@@ -296,6 +342,9 @@ func (b *build) split(at uint32, p answered) {
 		sp.from, sp.to = b.sizes(sizes)
 		b.hashed(at, p.refs)
 	default:
+		if sp.kind == equal {
+			b.ix.slots = max(b.ix.slots, int(sp.slot)+1)
+		}
 		b.hashed(at, p.refs)
 	}
 	b.ix.splits[at] = sp

@@ -21,6 +21,8 @@ type Index struct {
 	seed   maphash.Seed
 	nodes  []node // the first is the root
 	splits []split
+	// guarded are rules with what else the event must have.
+	guarded []guarded
 	// ids are rules: those that nodes try whatever the event is, and those of
 	// bounds.
 	ids    []uint32
@@ -29,11 +31,25 @@ type Index struct {
 	table  table
 	// paths are the slots of nodes with many splits; nil: there are none.
 	paths *expression.Paths
+	slots int // beyond the last one whose value is hashed
 }
 
-// node is rules to try, and questions that lead to other nodes: many of them
-// ordered by slot.
-type node struct{ ids, idsEnd, splits, splitsEnd uint32 }
+// node is rules to try, rules to try under a guard, and questions that lead to
+// other nodes: many of them ordered by slot.
+type node struct{ ids, idsEnd, guarded, guardedEnd, splits, splitsEnd uint32 }
+
+// guarded is a rule that is tried when the values of slots have these hashes.
+// It spares a look at the rule itself, which is far off in memory.
+type guarded struct {
+	rule   uint32
+	slots  [guards]uint32 // noSlot: nothing more is asked
+	hashes [guards]uint32 // the lower halves
+}
+
+const (
+	guards = 3
+	noSlot = math.MaxUint32
+)
 
 // kind is how a split asks for a value.
 type kind uint8
@@ -67,8 +83,13 @@ type split struct {
 // many is how many splits a node looks at without asking which slots there are.
 const many = 48
 
-// leaf marks a target that is a rule and not a node.
-const leaf = 1 << 31
+// A target is a node, or with one of these marks a rule or some guarded rules:
+// the number of the first, and from lessOne on how many follow it.
+const (
+	leafRule    = 1 << 31
+	leafGuarded = 1 << 30
+	lessOne     = 27
+)
 
 // longest is the longest prefix and suffix, in bytes, that is looked up. What
 // follows is left to the rule.
@@ -93,12 +114,23 @@ type Search struct {
 	found []uint32
 	// present are the slots of paths that the event has, in order.
 	present []uint32
+	// hashes are those of the values of slots, as far as they are of this event.
+	hashes []hashed
+	event  uint32
+}
+
+type hashed struct {
+	hash  uint64
+	event uint32
 }
 
 // Candidates returns the rules that the event of the state may concern, in
 // ascending order, each once. They are valid until the next search.
 func (w *Search) Candidates(ix *Index, s *expression.State) []uint32 {
 	w.ix, w.s, w.found, w.present = ix, s, w.found[:0], w.present[:0]
+	if w.event++; len(w.hashes) < ix.slots || w.event == 0 {
+		w.hashes, w.event = make([]hashed, ix.slots), 1
+	}
 	if ix.paths != nil {
 		w.present = s.Present(ix.paths, w.present)
 		slices.Sort(w.present)
@@ -109,16 +141,43 @@ func (w *Search) Candidates(ix *Index, s *expression.State) []uint32 {
 }
 
 func (w *Search) follow(target uint32) {
-	if target&leaf != 0 {
-		w.found = append(w.found, target&^leaf)
-		return
+	switch {
+	case target&leafRule != 0:
+		w.found = append(w.found, target&^leafRule)
+	case target&leafGuarded != 0:
+		first := target & (1<<lessOne - 1)
+		w.guarded(w.ix.guarded[first : first+(target&^leafGuarded)>>lessOne+1])
+	default:
+		w.node(target)
 	}
-	w.node(target)
+}
+
+func (w *Search) guarded(list []guarded) {
+next:
+	for i := range list {
+		g := &list[i]
+		for k, slot := range g.slots {
+			if slot != noSlot && uint32(w.hash(slot)) != g.hashes[k] {
+				continue next
+			}
+		}
+		w.found = append(w.found, g.rule)
+	}
+}
+
+// hash is that of the value of a slot, reckoned once.
+func (w *Search) hash(slot uint32) uint64 {
+	h := &w.hashes[slot]
+	if h.event != w.event {
+		*h = hashed{w.slotHash(slot), w.event}
+	}
+	return h.hash
 }
 
 func (w *Search) node(n uint32) {
 	nd := &w.ix.nodes[n]
 	w.found = append(w.found, w.ix.ids[nd.ids:nd.idsEnd]...)
+	w.guarded(w.ix.guarded[nd.guarded:nd.guardedEnd])
 	if nd.splitsEnd-nd.splits > many {
 		w.manySplits(nd)
 		return
@@ -145,7 +204,7 @@ func (w *Search) manySplits(nd *node) {
 func (w *Search) split(i uint32, sp *split, v scan.Value) {
 	switch sp.kind {
 	case equal:
-		w.look(i, w.slotHash(sp.slot))
+		w.look(i, w.hash(sp.slot))
 	case element:
 		for e := range v.Elements {
 			w.look(i, placeHash(w.ix.seed, e))
@@ -322,21 +381,24 @@ func number(v any) (float64, bool) {
 	return 0, false
 }
 
-// table leads from hashes to targets. Places without one have hash 0.
-type table struct {
-	hashes  []uint64
-	targets []uint32
+// table leads from hashes to targets.
+type table []place
+
+// place has hash 0 when it is free.
+type place struct {
+	hash   uint64
+	target uint32
 }
 
-func (t *table) find(hash uint64) (uint32, bool) {
-	if len(t.hashes) == 0 {
+func (t table) find(hash uint64) (uint32, bool) {
+	if len(t) == 0 {
 		return 0, false
 	}
 	hash |= 1
-	mask := uint64(len(t.hashes) - 1)
-	for i := hash >> 20 & mask; t.hashes[i] != 0; i = (i + 1) & mask {
-		if t.hashes[i] == hash {
-			return t.targets[i], true
+	mask := uint64(len(t) - 1)
+	for i := hash >> 20 & mask; t[i].hash != 0; i = (i + 1) & mask {
+		if t[i].hash == hash {
+			return t[i].target, true
 		}
 	}
 	return 0, false
@@ -345,21 +407,21 @@ func (t *table) find(hash uint64) (uint32, bool) {
 // newTable makes a table that is at most two thirds full.
 func newTable(hashes []uint64, targets []uint32) table {
 	if len(hashes) == 0 {
-		return table{}
+		return nil
 	}
 	size := 8
 	for size*2 < len(hashes)*3 {
 		size *= 2
 	}
-	t := table{make([]uint64, size), make([]uint32, size)}
+	t := make(table, size)
 	mask := uint64(size - 1)
 	for n, hash := range hashes {
 		hash |= 1
 		i := hash >> 20 & mask
-		for t.hashes[i] != 0 {
+		for t[i].hash != 0 {
 			i = (i + 1) & mask
 		}
-		t.hashes[i], t.targets[i] = hash, targets[n]
+		t[i] = place{hash, targets[n]}
 	}
 	return t
 }

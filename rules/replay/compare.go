@@ -63,14 +63,6 @@ type Comparison struct {
 	candidate map[string]*rules.Rule
 	tallies   map[string]*tally
 	events    int
-	explained [2]explained
-}
-
-// explained is the last explanation that was asked for.
-type explained struct {
-	rules *rules.Ruleset
-	ev    *rules.Event
-	all   []rules.Explanation
 }
 
 // tally is what the comparison found of one rule.
@@ -372,27 +364,20 @@ func (c *Comparison) recordedReason(r *Record, v *Recorded, name string) string 
 	case r.Rules == nil:
 		return "no verdict recorded"
 	}
-	return c.explain(0, r.Rules, r.Event, name)
+	return explain(r.Rules, r.Event, name)
 }
 
 func (c *Comparison) candidateReason(r *Record, o *Outcome, name string) string {
 	if o != nil {
 		return said(o.Verdict, o.Reason)
 	}
-	return c.explain(1, c.cfg.Rules, r.Event, name)
+	return explain(c.cfg.Rules, r.Event, name)
 }
 
-// explain says what a rule that has no outcome makes of an event. The last
-// explanation of either side is kept: the rules of one event come one by one.
-func (c *Comparison) explain(side int, rs *rules.Ruleset, ev *rules.Event, name string) string {
-	x := &c.explained[side]
-	if x.rules != rs || x.ev != ev {
-		*x = explained{rs, ev, rs.Explain(ev)}
-	}
-	for i := range x.all {
-		if x.all[i].Rule.Name == name {
-			return said(Verdict(x.all[i].Verdict), x.all[i].Reason)
-		}
+// explain says what a rule that has no outcome makes of an event.
+func explain(rs *rules.Ruleset, ev *rules.Event, name string) string {
+	for _, e := range rs.ExplainSome(ev, func(r *rules.Rule) bool { return r.Name == name }) {
+		return said(Verdict(e.Verdict), e.Reason)
 	}
 	return "there is no such rule"
 }

@@ -184,11 +184,8 @@ func (m *moment) whyMissing(w *Expect) string {
 }
 
 func (m *moment) explanation(rule string) *rules.Explanation {
-	all := m.rs.Explain(m.ev)
-	for i := range all {
-		if all[i].Rule.Name == rule {
-			return &all[i]
-		}
+	for _, e := range m.rs.ExplainSome(m.ev, func(r *rules.Rule) bool { return r.Name == rule }) {
+		return &e
 	}
 	return nil
 }

@@ -112,12 +112,12 @@ func (f *Fake) RunSchedule(_ context.Context, name string) (router.ScheduleRun, 
 }
 
 // Why implements admin.Orders.
-func (f *Fake) Why(context.Context, store.Event) ([]router.RuleVerdict, error) {
+func (f *Fake) Why(context.Context, store.Event, ...string) ([]router.RuleVerdict, error) {
 	return f.Verdicts, f.Err
 }
 
 // Explain implements admin.Orders.
-func (f *Fake) Explain(context.Context, *rules.Event) ([]router.RuleVerdict, error) {
+func (f *Fake) Explain(context.Context, *rules.Event, ...string) ([]router.RuleVerdict, error) {
 	return f.Verdicts, f.Err
 }
 

@@ -1,0 +1,4 @@
+package expression
+
+// Left is how many steps are left.
+func (s *State) Left() int { return s.steps }
