@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"strconv"
@@ -13,70 +14,50 @@ import (
 // statusOwn: commit.lua has written the same uid before.
 const statusOwn = 5
 
-// Commit implements store.Store. The Txns of one call are one script.
+// Commit implements store.Store. The Txns of one call are one transaction: what
+// never changes of them is set by it, all else by one script, which also deletes
+// again what belongs to a Txn that it refuses.
 func (db *DB) Commit(ctx context.Context, txns ...store.Txn) ([]store.Result, error) {
 	if len(txns) == 0 {
 		return nil, nil
 	}
-	args := []any{len(txns)}
+	b := newBatch(db.keys, len(txns))
 	for i := range txns {
-		var err error
-		if args, err = txnArgs(args, &txns[i]); err != nil {
+		if err := b.add(&txns[i]); err != nil {
 			return nil, fmt.Errorf("commit: %w", err)
 		}
 	}
-	out, repeated, err := db.runTwice(ctx, "commit", db.scripts.commit, args...)
+	out, repeated, err := db.runTwice(ctx, "commit", db.scripts.commit, b.documents, b.args()...)
 	if err != nil {
 		return nil, err
 	}
-	if len(out) != 2*len(txns) {
+	statuses := text(out[0])
+	if len(statuses) != len(txns) {
 		return nil, db.fail("commit", errCorrupt)
 	}
-	results := make([]store.Result, len(txns))
+	results, firsts := make([]store.Result, len(txns)), out[1:]
 	for i := range results {
-		results[i] = store.Result{Status: store.Status(number(out[2*i])), UID: text(out[2*i+1])}
-		if int(results[i].Status) == statusOwn {
+		r, t := &results[i], &txns[i]
+		r.Status = store.Status(statuses[i])
+		switch {
+		case int(r.Status) == statusOwn:
+			r.UID, r.Status = t.Event.UID, store.StatusNew
 			// Written by this very call if that had to be repeated, else before.
-			results[i].Status = store.StatusNew
-			if !repeated && txns[i].Dedup > 0 {
-				results[i].Status = store.StatusDuplicate
+			if !repeated && t.Dedup > 0 {
+				r.Status = store.StatusDuplicate
 			}
+		case r.Status == store.StatusNew:
+			r.UID = t.Event.UID
+		case r.Status != store.StatusStale && len(firsts) == 0:
+			return nil, db.fail("commit", errCorrupt)
+		case r.Status != store.StatusStale:
+			r.UID, firsts = text(firsts[0]), firsts[1:]
 		}
-		if results[i].Status == store.StatusNew && len(txns[i].Deliveries) > 0 {
+		if r.Status == store.StatusNew && len(t.Deliveries) > 0 {
 			db.signal()
 		}
 	}
 	return results, nil
-}
-
-// txnArgs are the arguments that read_txn of commit.lua takes.
-func txnArgs(args []any, t *store.Txn) ([]any, error) {
-	ev := &t.Event
-	alone := ev.UID == "" && ev.ID == "" && t.Dedup == 0 && len(t.Deliveries) == 0 // states alone
-	if ev.UID == "" && !alone || len(ev.UID) > maxID || len(ev.Revision) > maxName {
-		return nil, fmt.Errorf("event %q: its uid must have 1 to %d bytes, its revision at most %d", ev.ID, maxID, maxName)
-	}
-	rest, err := encodeEvent(ev)
-	if err != nil {
-		return nil, err
-	}
-	mark := ""
-	if t.Dedup > 0 {
-		mark = identity(ev)
-	}
-	args = append(args, mark, t.Dedup.Microseconds(), flag(t.Strict), ev.Digest[:], ev.UID, micros(ev.Received),
-		ev.Revision, idHash(ev.ID), rest, len(t.States))
-	for i := range t.States {
-		s := &t.States[i]
-		args = append(args, s.Key, version(s.Read), version(s.Version), microsUp(s.Expires), s.Data)
-	}
-	args = append(args, len(t.Deliveries))
-	for i := range t.Deliveries {
-		if args, err = deliveryArgs(args, &t.Deliveries[i]); err != nil {
-			return nil, err
-		}
-	}
-	return args, nil
 }
 
 // Load implements store.Store.
@@ -110,7 +91,7 @@ func (db *DB) Claim(ctx context.Context, op store.OpID, wants []store.Want, ttl 
 	if err != nil {
 		return nil, 0, err
 	}
-	args = append(args, ttl.Microseconds(), len(wants))
+	args = append(args, holder(text(args[1])), ttl.Microseconds(), len(wants))
 	for _, w := range wants {
 		args = append(args, w.Action, max(0, w.N))
 	}
@@ -118,43 +99,92 @@ func (db *DB) Claim(ctx context.Context, op store.OpID, wants []store.Want, ttl 
 	if err != nil {
 		return nil, 0, err
 	}
-	if len(out)%4 != 1 {
+	if len(out)%2 != 1 {
 		return nil, 0, db.fail("claim", errCorrupt)
 	}
 	us, err := strconv.ParseInt(text(out[0]), 10, 64)
 	if err != nil {
 		return nil, 0, db.fail("claim", errCorrupt)
 	}
-	var leases []store.Lease
-	for out = out[1:]; len(out) > 0; out = out[4:] {
-		l, err := decodeLease(text(out[0]), text(out[1]), text(out[2]), text(out[3]))
+	leases, err := db.leases(ctx, out[1:])
+	return leases, time.Duration(us) * time.Microsecond, err
+}
+
+// leases completes what the script has leased, ids and records, by what never
+// changes of it. Where that was deleted from outside the delivery becomes dead.
+func (db *DB) leases(ctx context.Context, out []any) ([]store.Lease, error) {
+	n := len(out) / 2
+	if n == 0 {
+		return nil, nil
+	}
+	keys := make([]string, 0, 2*n)
+	for i := range n {
+		id := text(out[2*i])
+		d, err := decodeDelivery(id, text(out[2*i+1]), "")
 		if err != nil {
-			return nil, 0, db.fail("claim", err)
+			return nil, db.fail("claim", err)
+		}
+		keys = append(keys, db.keys.call(id), db.keys.event(d.EventUID))
+	}
+	values, err := db.values(ctx, keys)
+	if err != nil {
+		return nil, db.fail("claim", err)
+	}
+	leases := make([]store.Lease, 0, n)
+	var missing []store.Outcome
+	for i := range n {
+		id, call, event := text(out[2*i]), values[2*i], values[2*i+1]
+		d, err := decodeDelivery(id, text(out[2*i+1]), call)
+		if err != nil {
+			return nil, db.fail("claim", err)
+		}
+		if call == "" || event == "" {
+			missing = append(missing, dead(&d, event == ""))
+			continue
+		}
+		l, err := lease(&d, event)
+		if err != nil {
+			return nil, db.fail("claim", err)
 		}
 		leases = append(leases, l)
 	}
-	return leases, time.Duration(us) * time.Microsecond, nil
+	if len(missing) > 0 {
+		if _, err := db.Settle(ctx, missing...); err != nil {
+			return nil, err
+		}
+	}
+	return leases, nil
 }
 
-func decodeLease(id, record, event, lost string) (store.Lease, error) {
-	d, err := decodeDelivery(id, record)
-	if err != nil {
-		return store.Lease{}, err
+// dead is the outcome of a delivery that cannot be run.
+func dead(d *deliveryValue, event bool) store.Outcome {
+	what := "its call"
+	if event {
+		what = "the event"
 	}
+	return store.Outcome{
+		ID: d.ID, Epoch: d.Epoch, State: store.Dead, Reason: d.Reason, Attempts: d.Attempts, Crashes: d.Crashes, Suspect: d.Suspect,
+		Error: what + " is missing from Redis: its key was deleted from outside",
+	}
+}
+
+func lease(d *deliveryValue, event string) (store.Lease, error) {
 	ev, err := decodeEvent(d.EventUID, event)
 	if err != nil {
 		return store.Lease{}, err
 	}
 	l := store.Lease{Delivery: d.Delivery, Epoch: d.Epoch, Number: d.Starts, Event: ev.JSON}
 	l.Delivery.Starts--
-	if lost != "" {
-		a, err := decodeAttempt(lost)
-		if err != nil {
-			return store.Lease{}, fmt.Errorf("delivery %s: %w", id, err)
-		}
-		l.Lost = &a
+	if d.uncertain {
+		l.Lost = d.last
 	}
 	return l, nil
+}
+
+// holder tells instances apart in records.
+func holder(instance string) string {
+	h := sha256.Sum256([]byte(instance))
+	return string(h[:8])
 }
 
 // asInstance begins the arguments of what a newer start fences off.
@@ -214,14 +244,10 @@ func (db *DB) Settle(ctx context.Context, outcomes ...store.Outcome) ([]store.Se
 		if len(o.Reason) > maxName {
 			return nil, fmt.Errorf("settle %s: its reason is too long", o.ID)
 		}
-		args = append(args, o.ID, o.Epoch, int(o.State), o.Reason, o.Delay.Microseconds(), o.Attempts, o.Crashes,
-			flag(o.Suspect), o.Error, flag(o.Attempt != nil))
-		if a := o.Attempt; a != nil {
-			if len(a.Outcome) > maxName {
-				return nil, fmt.Errorf("settle %s: the word for its outcome is too long", o.ID)
-			}
-			args = append(args, micros(a.Started), micros(a.Ended), a.Outcome, a.Error, a.Output)
+		if o.Attempt != nil && len(o.Attempt.Outcome) > maxName {
+			return nil, fmt.Errorf("settle %s: the word for its outcome is too long", o.ID)
 		}
+		args = appendOutcome(args, o)
 	}
 	out, err := db.run(ctx, "settle", db.scripts.settle, args...)
 	if err != nil {
@@ -240,12 +266,27 @@ func (db *DB) Settle(ctx context.Context, outcomes ...store.Outcome) ([]store.Se
 	return settled, nil
 }
 
+// appendOutcome appends the arguments that settle.lua takes for each.
+func appendOutcome(args []any, o *store.Outcome) []any {
+	var attempt []byte
+	flags := byte(0)
+	if o.Attempt != nil {
+		flags, attempt = 1, appendAttempt(nil, o.Attempt)
+	}
+	if o.Suspect {
+		flags |= 2
+	}
+	b := append(appendFloat(make([]byte, 0, 26), int64(o.Epoch)), byte(o.State), flags)
+	b = appendInt(appendInt(appendFloat(b, o.Delay.Microseconds()), o.Attempts), o.Crashes)
+	return append(args, o.ID, b, appendText(appendShort(nil, o.Reason), o.Error), attempt)
+}
+
 // Enter implements store.Keeper.
 func (db *DB) Enter(ctx context.Context, inst store.Instance) (uint64, error) {
 	if inst.ID == "" {
 		return 0, errors.New("enter: the instance has no id")
 	}
-	out, err := db.run(ctx, "enter", db.scripts.enter, inst.ID, inst.PID, inst.Host)
+	out, err := db.run(ctx, "enter", db.scripts.enter, inst.ID, inst.PID, inst.Host, holder(inst.ID))
 	if err != nil {
 		return 0, err
 	}

@@ -7,17 +7,20 @@
 local instance, start, ttl = arg(), arg(), num()
 local refused = fence(instance, start)
 if refused then return refused end
+local ids, epochs = {}, {}
+while at < #ARGV do ids[#ids + 1], epochs[#epochs + 1] = arg(), num() end
+load_all(ids)
 local out = {}
-while at < #ARGV do
-  local id, epoch = arg(), num()
-  local r = load(id)
-  if r and r.state == LEASED and r.epoch == epoch then
+for i, id in ipairs(ids) do
+  local r = loaded[id]
+  if r and r.state == LEASED and r.epoch == epochs[i] then
     r.due = now + ttl
-    call('ZADD', K .. 'q:' .. r.action, r.due, id)
+    zadd('l:' .. r.action, r.due, id)
     save(r)
-    out[#out + 1] = 1
+    out[i] = 1
   else
-    out[#out + 1] = 0
+    out[i] = 0
   end
 end
+flush()
 return out

@@ -5,34 +5,36 @@
 -- ARGV[1]  the time in microseconds since 1970, or 0 for the server's clock,
 --          which is read once.
 --
--- Structures (struct.pack, little endian); codec.go reads them:
---   delivery  RECORD: version, state, settled, flags (1 uncertain, 2 suspect),
---             epoch, due, started, updated, created, budget, seq, budget_from,
---             attempts, starts, crashes, count, expanded, then with their
---             lengths action, event uid, reason, error, call and static; the lane
---             too if the version is 2. What is before action is HEAD bytes long
---             and is overwritten in place.
---   event     EVENT: version, duplicates, received, seq, then with their
---             lengths the ids of its deliveries and the revision, then the rest.
---   attempt   number, started, ended, outcome, error, output.
+-- Structures (struct.pack, little endian); codec.go reads and writes them:
+--   record    of a delivery, in d:ID. FRONT, HEAD bytes: version, state, settled,
+--             flags (1 uncertain, 2 suspect, 4 leased by the commit), epoch, due,
+--             started, updated, number, starts, the holder of the lease, attempts,
+--             crashes, and where the ending begins. MIDDLE: action, lane, event
+--             uid, created, budget, budget_from, count, expanded, bytes in c:ID.
+--             ENDING: reason, error and, up to the end, the newest attempt.
+--   event     version, received, then with their lengths the ids of its deliveries
+--             and the revision, then the rest. No script writes it.
+--   attempt   number, started, ended, outcome, error, output; of the last one only
+--             is in the record, those before it are in h:ID.
 --   busy      b:LANE: epoch of the lease, until, the delivery's id; see I5.
 --
 -- Invariants between scripts:
---   I1  a delivery that is ready or leased is in q:ACTION and x:open:ACTION;
---       one that is dead, held or cancelled is in x:STATE:ACTION; every one is
---       in ds. counts agrees with all of these.
---   I2  a delivery is in leases exactly while it is leased.
---   I3  the epoch of a delivery never falls, and no two leases share one.
---   I4  an event that exists is in evs; its deliveries are those it lists and
---       those in l:UID. An unfinished or dead delivery has its event.
+--   I1  a delivery that is ready is in q:ACTION and x:1:ACTION, one that is leased
+--       in l:ACTION, one that is dead, held or cancelled in x:STATE:ACTION, and in
+--       no other of these; every one is in ds. counts agrees with all of them.
+--   I2  an event was written exactly if it is in evs. What it and its deliveries
+--       are (e:UID, c:ID) was written before its script, in the same transaction.
+--   I3  the epoch of a delivery grows with each of its leases.
+--   I4  the deliveries of an event are those it lists and those in l:UID. An
+--       unfinished or dead delivery has its event.
 --   I5  a delivery of a lane that is ready or leased is in n:LANE. At most one of
---       them is in its q:ACTION at a time, the others are there at infinity: the
---       leased one, which b:LANE names with until 0; else the first, at its due
---       time. Where a delivery was cancelled while it was leased, b:LANE names it
---       until its outcome comes or its lease would have run out, and the first
---       is due then at the earliest. What a call changes of a lane, finish
---       completes.
+--       them is leased, and then b:LANE names it with until 0; else the first is
+--       in its q:ACTION at its due time. All others are there at infinity. Where
+--       a delivery was cancelled while it was leased, b:LANE names it until its
+--       outcome comes or its lease would have run out, and the first is due then
+--       at the earliest. What a call changes of a lane, finish completes.
 local K, call = KEYS[1], redis.call
+local pack, unpack_, sub = struct.pack, struct.unpack, string.sub
 local now = tonumber(ARGV[1])
 if now == 0 then
   local t = call('TIME')
@@ -40,13 +42,13 @@ if now == 0 then
 end
 
 local READY, LEASED, DONE, DEAD, HELD, CANCELLED = 1, 2, 3, 4, 5, 6
-local HEAD = 84
-local FIXED = '<BBBBdddddddI4I4I4I4I4I4'
-local TAIL = 'I2c0I2c0I2c0I4c0I4c0I4c0'
-local RECORD = FIXED .. TAIL
-local EVENT = '<BI4ddI4c0I2c0'
+local VERSION, HEAD, LAYOUT = 3, 68, '2'
+local FRONT = '<BBBBdddddI4c8I4I4I4'
+local MIDDLE = '<I2c0I2c0I2c0ddI4I4I4I4'
+local ENDING = '<I2c0I4c0'
+local LOADED = FRONT .. 'I2c0I2c0'
 local BUSY = '<dd'
-local ATTEMPT = '<I4ddI2c0I4c0I4c0'
+local NOBODY = string.rep('\0', 8)
 -- What one of these takes in Redis beyond its own bytes: keys, index entries.
 local EVENT_COST, DELIVERY_COST, ATTEMPT_COST = 320, 480, 64
 
@@ -60,7 +62,8 @@ local function num() return tonumber(arg()) end
 -- need refuses a shared key that holds a value of another type, overwritten from
 -- outside: a call that met it after its first write would be half done, so a
 -- script asks for all that it may touch before it. What belongs to one record
--- only (d:, e:, h:, m:) is read with pcall instead, so that the damage stays there.
+-- only (d:, e:, h:, m:, u:) is read with pcall or MGET instead, so that the
+-- damage stays there.
 local needed = {}
 local function need(kind, key)
   if needed[key] then return end
@@ -72,15 +75,15 @@ end
 local function need_shared()
   need('hash', 'meta')
   need('hash', 'counts')
-  need('hash', 'leases')
 end
 
--- need_action asks for the queue of an action and for its index of what is open
--- and, unless g is nil or 'open', of another group.
-local function need_action(action, g)
+-- need_action asks for the indexes of what is ready and leased of an action and,
+-- unless it is nil, of another state.
+local function need_action(action, state)
   need('zset', 'q:' .. action)
-  need('zset', 'x:open:' .. action)
-  if g and g ~= 'open' then need('zset', 'x:' .. g .. ':' .. action) end
+  need('zset', 'x:1:' .. action)
+  need('zset', 'l:' .. action)
+  if state and state > DONE then need('zset', 'x:' .. state .. ':' .. action) end
 end
 
 -- fence refuses a router whose instance has started anew since, or whose
@@ -91,13 +94,56 @@ local function fence(instance, start)
   if string.match(has, '^%d+') ~= start then return redis.error_reply('PMFENCED a newer start is registered') end
 end
 
+-- What a call gathers and flush writes, many in one command: sets are keys and
+-- values, adds and rems are by key. A call adds a member to a key or removes it,
+-- not both, unless it flushes between.
+local sets, adds, rems = {}, {}, {}
+
+local function zadd(key, score, member)
+  local t = adds[key]
+  if not t then
+    t = {}
+    adds[key] = t
+  end
+  local n = #t
+  t[n + 1], t[n + 2] = score, member
+end
+
+local function zrem(key, member)
+  local t = rems[key]
+  if not t then
+    t = {}
+    rems[key] = t
+  end
+  t[#t + 1] = member
+end
+
+-- many runs a command on a list, at most a thousand at a time; key may be nil.
+local function many(command, key, list)
+  for i = 1, #list, 1000 do
+    local to = math.min(i + 999, #list)
+    if key then call(command, key, unpack(list, i, to)) else call(command, unpack(list, i, to)) end
+  end
+end
+
+local function flush()
+  many('MSET', nil, sets)
+  for key, list in pairs(rems) do many('ZREM', K .. key, list) end
+  for key, list in pairs(adds) do many('ZADD', K .. key, list) end
+  sets, adds, rems = {}, {}, {}
+end
+
 -- What is summed up over a call and written by finish, which every call that
 -- changes something ends with.
 local grown, moved, wake = 0, {}, false
 
 local function count(state, action, n)
-  local f = state .. ':' .. action
-  moved[f] = (moved[f] or 0) + n
+  local m = moved[action]
+  if not m then
+    m = { 0, 0, 0, 0, 0, 0 }
+    moved[action] = m
+  end
+  m[state] = m[state] + n
 end
 
 -- new_epoch is larger than any before, also when Redis has lost its last second
@@ -108,56 +154,91 @@ local function new_epoch()
   return e
 end
 
-local function head(r)
-  local flags = (r.uncertain and 1 or 0) + (r.suspect and 2 or 0)
-  return struct.pack(FIXED, r.lane ~= '' and 2 or 1, r.state, r.settled, flags, r.epoch, r.due, r.started, r.updated, r.created, r.budget, r.seq,
-    r.budget_from, r.attempts, r.starts, r.crashes, r.count, r.expanded)
-end
-
-local function whole(r)
-  local lane = r.lane ~= '' and struct.pack('<I2c0', #r.lane, r.lane) or ''
-  return head(r) .. struct.pack('<' .. TAIL, #r.action, r.action, #r.event, r.event, #r.reason, r.reason,
-    #r.error, r.error, #r.call, r.call, #r.static, r.static) .. lane
-end
-
 -- text reads a string, nil if there is none or a value of another type.
 local function text(key)
   local s = redis.pcall('GET', K .. key)
   return type(s) == 'string' and s or nil
 end
 
--- load reads a delivery, nil if there is none.
-local function load(id)
-  local s = text('d:' .. id)
-  if not s or #s < HEAD then return nil end
-  local r, flags, version, rest = { id = id, raw = s, lane = '' }, 0, 0, 0
-  version, r.state, r.settled, flags, r.epoch, r.due, r.started, r.updated, r.created, r.budget, r.seq,
-    r.budget_from, r.attempts, r.starts, r.crashes, r.count, r.expanded,
-    r.action, r.event, r.reason, r.error, r.call, r.static, rest = struct.unpack(RECORD, s)
-  if version == 2 then r.lane = struct.unpack('<I2c0', s, rest) end
-  r.uncertain, r.suspect = flags % 2 == 1, flags >= 2
+-- The deliveries that a call has read or made, as they will be.
+local loaded = {}
+
+-- parse reads a record, nil if it is none. What is behind its lane is read by
+-- middle and ending when it is needed.
+local function parse(id, s)
+  if type(s) ~= 'string' or #s < HEAD or string.byte(s) ~= VERSION then return end
+  local _, state, settled, flags, epoch, due, started, updated, number, starts, holder, attempts, crashes, cut, action, lane = unpack_(LOADED, s)
+  local r = {
+    id = id, raw = s, state = state, settled = settled, uncertain = flags % 2 == 1, suspect = flags % 4 >= 2, born = flags >= 4,
+    epoch = epoch, due = due, started = started, updated = updated, number = number, starts = starts, holder = holder,
+    attempts = attempts, crashes = crashes, cut = cut, action = action, lane = lane, middle = false, ending = false,
+  }
   return r
 end
 
--- save writes what changed in place; all of it when more than the head did.
-local function save(r, all)
-  r.updated = now
-  if all then
-    local s = whole(r)
-    grown = grown + #s - #r.raw
-    r.raw = s
-    call('SET', K .. 'd:' .. r.id, s)
-  else
-    local h = head(r)
-    r.raw = h .. string.sub(r.raw, HEAD + 1)
-    call('SETRANGE', K .. 'd:' .. r.id, 0, h)
+-- load reads a delivery, nil if there is none; load_all reads many at once.
+local function load(id)
+  local r = loaded[id] or parse(id, text('d:' .. id))
+  loaded[id] = r
+  return r
+end
+
+local function load_all(ids)
+  local keys = {}
+  for i, id in ipairs(ids) do keys[i] = K .. 'd:' .. id end
+  for i = 1, #keys, 1000 do
+    local got = call('MGET', unpack(keys, i, math.min(i + 999, #keys)))
+    for j = 1, #got do
+      local id = ids[i + j - 1]
+      if not loaded[id] then loaded[id] = parse(id, got[j]) end
+    end
   end
 end
 
-local function group(state)
-  if state == READY or state == LEASED then return 'open' end
-  if state ~= DONE then return state end
+local function front(r)
+  local flags = (r.uncertain and 1 or 0) + (r.suspect and 2 or 0) + (r.born and 4 or 0)
+  return pack(FRONT, VERSION, r.state, r.settled, flags, r.epoch, r.due, r.started, r.updated, r.number, r.starts, r.holder,
+    r.attempts, r.crashes, r.cut)
 end
+
+-- middle gives what changes by an operator's order only; set_middle stores it.
+local function middle(r)
+  local m, _ = {}, nil
+  _, _, m.event, m.created, m.budget, m.budget_from, m.count, m.expanded, m.calls = unpack_(MIDDLE, r.middle or sub(r.raw, HEAD + 1))
+  return m
+end
+
+local function set_middle(r, m)
+  r.middle = pack(MIDDLE, #r.action, r.action, #r.lane, r.lane, #m.event, m.event, m.created, m.budget, m.budget_from, m.count, m.expanded, m.calls)
+end
+
+-- ending gives reason, error and the newest attempt, '' for none; set_ending
+-- stores them.
+local function ending(r)
+  local s = r.ending or sub(r.raw, r.cut + 1)
+  local reason, err, rest = unpack_(ENDING, s)
+  return reason, err, sub(s, rest)
+end
+
+local function set_ending(r, reason, err, attempt) r.ending = pack(ENDING, #reason, reason, #err, err) .. attempt end
+
+-- save has a record written.
+local function save(r)
+  r.updated = now
+  local before = r.raw
+  if r.middle or r.ending then
+    local m, e = r.middle or sub(before, HEAD + 1, r.cut), r.ending or sub(before, r.cut + 1)
+    r.cut = HEAD + #m
+    r.raw, r.middle, r.ending = front(r) .. m .. e, false, false
+  else
+    r.raw = front(r) .. sub(before, HEAD + 1)
+  end
+  grown = grown + #r.raw - #before
+  local n = #sets
+  sets[n + 1], sets[n + 2] = K .. 'd:' .. r.id, r.raw
+end
+
+local function open(state) return state == READY or state == LEASED end
 
 -- need_lane asks for what is kept of a lane.
 local function need_lane(lane)
@@ -166,7 +247,8 @@ local function need_lane(lane)
   need('string', 'b:' .. lane)
 end
 
--- The lanes that a call touches; finish looks whose turn it is.
+-- The lanes that a call touches; finish looks whose turn it is. What is kept of
+-- a lane is written at once.
 local lanes = {}
 
 -- first_of gives the first delivery of a lane, nil if there is none. What is
@@ -176,14 +258,14 @@ local function first_of(lane)
     local ids = redis.pcall('ZRANGE', K .. 'n:' .. lane, 0, 0)
     if not ids[1] then return end
     local r = load(ids[1])
-    if r and r.lane == lane and group(r.state) == 'open' then return r end
+    if r and r.lane == lane and open(r.state) then return r end
     call('ZREM', K .. 'n:' .. lane, ids[1])
   end
 end
 
--- wait_in_lane has a delivery wait for others, or for finish to let it go.
+-- wait_in_lane has a ready delivery wait for others, or for finish to let it go.
 local function wait_in_lane(r)
-  redis.pcall('ZADD', K .. 'q:' .. r.action, 'inf', r.id)
+  zadd('q:' .. r.action, 'inf', r.id)
   lanes[r.lane] = true
 end
 
@@ -199,8 +281,8 @@ end
 local function busy_with(lane)
   local s = text('b:' .. lane)
   if not s or #s <= 16 then return end
-  local epoch, ends, rest = struct.unpack(BUSY, s)
-  return epoch, ends, string.sub(s, rest)
+  local epoch, ends, rest = unpack_(BUSY, s)
+  return epoch, ends, sub(s, rest)
 end
 
 -- elect lets the first of a lane go, unless one runs.
@@ -224,7 +306,7 @@ end
 -- whatever its delivery is by now.
 local function occupy(r, ends)
   if r.lane == '' then return end
-  local v = struct.pack(BUSY, r.epoch, ends) .. r.id
+  local v = pack(BUSY, r.epoch, ends) .. r.id
   if ends == 0 then
     call('SET', K .. 'b:' .. r.lane, v)
   else
@@ -241,121 +323,121 @@ local function vacate(r, epoch)
   end
 end
 
-local function index(r)
-  local g = group(r.state)
-  if g then call('ZADD', K .. 'x:' .. g .. ':' .. r.action, r.seq, r.id) end
-  if g == 'open' then
-    if r.lane == '' then
-      call('ZADD', K .. 'q:' .. r.action, r.due, r.id)
-    else
-      redis.pcall('ZADD', K .. 'n:' .. r.lane, r.seq, r.id)
-      wait_in_lane(r)
-    end
+-- join puts a delivery where those of its state are; leave takes it out.
+local function join(r)
+  if r.state == READY then
+    zadd('x:1:' .. r.action, r.number, r.id)
+    if r.lane == '' then zadd('q:' .. r.action, r.due, r.id) else wait_in_lane(r) end
+  elseif r.state == LEASED then
+    zadd('l:' .. r.action, r.due, r.id)
+  elseif r.state ~= DONE then
+    zadd('x:' .. r.state .. ':' .. r.action, r.number, r.id)
   end
   count(r.state, r.action, 1)
 end
 
-local function unindex(r)
-  local g = group(r.state)
-  if g then call('ZREM', K .. 'x:' .. g .. ':' .. r.action, r.id) end
-  if g == 'open' then
-    call('ZREM', K .. 'q:' .. r.action, r.id)
-    if r.lane ~= '' then
-      redis.pcall('ZREM', K .. 'n:' .. r.lane, r.id)
-      lanes[r.lane] = true
-    end
-  end
-  if r.state == LEASED then
-    call('HDEL', K .. 'leases', r.id)
+local function leave(r)
+  if r.state == READY then
+    zrem('x:1:' .. r.action, r.id)
+    zrem('q:' .. r.action, r.id)
+  elseif r.state == LEASED then
+    zrem('l:' .. r.action, r.id)
     vacate(r, r.epoch)
+  elseif r.state ~= DONE then
+    zrem('x:' .. r.state .. ':' .. r.action, r.id)
   end
   count(r.state, r.action, -1)
 end
 
--- move changes the state; r.due must be set before.
+-- enter_lane gives a delivery its place in its lane; leave_lane takes it away.
+local function enter_lane(r)
+  if r.lane == '' then return end
+  call('ZADD', K .. 'n:' .. r.lane, r.number, r.id)
+  lanes[r.lane] = true
+end
+
+local function leave_lane(r)
+  if r.lane == '' then return end
+  redis.pcall('ZREM', K .. 'n:' .. r.lane, r.id)
+  lanes[r.lane] = true
+end
+
+-- move changes the state; r.due must be set before, and epoch after it.
 local function move(r, to)
-  if group(r.state) == 'open' and group(to) == 'open' then
-    if r.state == LEASED and to ~= LEASED then
-      call('HDEL', K .. 'leases', r.id)
-      vacate(r, r.epoch)
-    end
-    count(r.state, r.action, -1)
-    r.state = to
-    count(to, r.action, 1)
-    if r.lane ~= '' and to == READY then
-      wait_in_lane(r)
-    else
-      call('ZADD', K .. 'q:' .. r.action, r.due, r.id)
-    end
-  else
-    unindex(r)
-    r.state = to
-    index(r)
-  end
+  local was = open(r.state)
+  leave(r)
+  r.state = to
+  if was and not open(to) then leave_lane(r) elseif open(to) and not was then enter_lane(r) end
+  join(r)
 end
 
--- last reads the newest attempt, nil if there is none.
-local function last(r)
-  local s = redis.pcall('LINDEX', K .. 'h:' .. r.id, -1)
-  return type(s) == 'string' and s or nil
+-- attempt makes one out of what codec.go has packed behind the number.
+local function attempt(number, rest) return pack('<I4', number) .. rest end
+
+-- ended is an attempt that has no outcome of its plugin.
+local function ended(r, outcome)
+  return pack('<I4ddI2c0I4I4', r.starts, r.started, now, #outcome, outcome, 0, 0)
 end
 
--- history adds an attempt, or puts it in place of the last one.
-local function history(r, replace, number, started, ended, outcome, err, output)
-  local s = struct.pack(ATTEMPT, number, started, ended, #outcome, outcome, #err, err, #output, output)
-  grown = grown + #s + ATTEMPT_COST
-  local before = replace and last(r)
-  if before then
-    grown = grown - #before - ATTEMPT_COST
-    call('LSET', K .. 'h:' .. r.id, -1, s)
-  elseif type(redis.pcall('RPUSH', K .. 'h:' .. r.id, s)) ~= 'number' then -- overwritten from outside
+-- keep puts an attempt into h:ID, before the newest.
+local function keep(r, a)
+  if a == '' then return end
+  grown = grown + #a + ATTEMPT_COST
+  if type(redis.pcall('RPUSH', K .. 'h:' .. r.id, a)) ~= 'number' then -- overwritten from outside
     call('DEL', K .. 'h:' .. r.id)
-    call('RPUSH', K .. 'h:' .. r.id, s)
+    call('RPUSH', K .. 'h:' .. r.id, a)
   end
 end
 
--- read_delivery takes a new delivery from the arguments; codec.go writes them.
-local function read_delivery(event)
-  local r = {
-    id = arg(), state = num(), action = arg(), reason = arg(), error = arg(), created = num(), budget = num(),
-    budget_from = num(), attempts = num(), starts = num(), crashes = num(), suspect = arg() == '1',
-    count = num(), expanded = num(), call = arg(), static = arg(), lane = arg(), skip = arg() == '1',
-  }
-  r.event, r.settled, r.uncertain, r.epoch, r.started, r.due, r.updated = event, 1, false, 0, 0, now, now
+-- history makes an attempt the newest.
+local function history(r, a)
+  local reason, err, before = ending(r)
+  keep(r, before)
+  set_ending(r, reason, err, a)
+end
+
+-- created reads what codec.go packs of a new delivery: its record without what
+-- the store adds. insert gives it a number and has it written.
+local function created(id, state, flags, starts, rest)
+  local r = parse(id, pack('<BBBBdddddI4', VERSION, state, 1, flags % 4 >= 2 and 2 or 0, 0, now, 0, now, 0, starts) .. NOBODY .. rest)
+  r.skip = flags % 2 == 1
   return r
 end
 
 -- need_new asks for what a new delivery goes into.
 local function need_new(r)
-  local g = group(r.state)
-  if g then need('zset', 'x:' .. g .. ':' .. r.action) end
-  if g == 'open' then
-    need('zset', 'q:' .. r.action)
+  need_action(r.action, r.state)
+  if r.state == READY then
     need_lane(r.lane)
     if r.skip then need('zset', 'x:' .. CANCELLED .. ':' .. r.action) end
   end
 end
 
-local function insert(r, seq)
+local function insert(r, number)
   local before = r.skip and r.state == READY and r.lane ~= '' and first_of(r.lane)
   if before then
-    r.state, r.reason = CANCELLED, 'overlap'
-    r.error = 'delivery ' .. before.id .. ' of the same rule, step and key was not finished'
+    r.state = CANCELLED
+    set_ending(r, 'overlap', 'delivery ' .. before.id .. ' of the same rule, step and key was not finished', '')
   end
-  r.seq = seq
-  local s = whole(r)
-  grown = grown + #s + DELIVERY_COST
-  call('SET', K .. 'd:' .. r.id, s)
-  call('ZADD', K .. 'ds', seq, r.id)
-  index(r)
+  r.number = number
+  loaded[r.id] = r
+  grown = grown + #r.raw + DELIVERY_COST
+  save(r)
+  zadd('ds', number, r.id)
+  if open(r.state) then enter_lane(r) end
+  join(r)
   wake = wake or r.state == READY
 end
 
--- finish sees to the lanes and the sums of a call.
+-- finish writes what was gathered, sees to the lanes and the sums of a call.
 local function finish()
+  flush()
   for lane in pairs(lanes) do elect(lane) end
-  for f, n in pairs(moved) do
-    if n ~= 0 and call('HINCRBY', K .. 'counts', f, n) <= 0 then call('HDEL', K .. 'counts', f) end
+  for action, m in pairs(moved) do
+    for state, n in ipairs(m) do
+      local f = state .. ':' .. action
+      if n ~= 0 and call('HINCRBY', K .. 'counts', f, n) <= 0 then call('HDEL', K .. 'counts', f) end
+    end
   end
   if grown ~= 0 then call('HINCRBY', K .. 'meta', 'bytes', grown) end
   if wake then call('PUBLISH', K .. 'wake', '') end
