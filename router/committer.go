@@ -87,10 +87,12 @@ type committer struct {
 	in   chan *pending
 	mu   sync.RWMutex // guards closed against submits
 	done bool
+	// writing has an element from before a write until what it leased is started.
+	writing chan struct{}
 }
 
 func newCommitter(r *Router) *committer {
-	return &committer{r: r, in: make(chan *pending, maxWaiting)}
+	return &committer{r: r, in: make(chan *pending, maxWaiting), writing: make(chan struct{}, 1)}
 }
 
 // submit queues p; its outcome comes through p.left.
@@ -207,10 +209,17 @@ func (c *committer) fail(batch []*pending, err error) {
 	}
 }
 
+// write commits, and starts the deliveries that had a free slot.
 func (c *committer) write(ctx context.Context, txns []store.Txn) ([]store.Result, error) {
 	ctx, cancel := context.WithTimeout(ctx, commitTime)
 	defer cancel()
-	return c.r.cfg.Store.Commit(ctx, txns...)
+	c.writing <- struct{}{}
+	defer func() { <-c.writing }()
+	setup, begun := c.r.setup.Load(), time.Now()
+	c.r.reserve(setup, txns)
+	results, err := c.r.cfg.Store.Commit(ctx, txns...)
+	c.r.begin(setup, txns, results, begun)
+	return results, err
 }
 
 // sort finishes what is decided and returns what is stale.

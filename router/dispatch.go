@@ -3,7 +3,6 @@ package router
 import (
 	"context"
 	"errors"
-	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -16,7 +15,8 @@ import (
 const maxIdle = time.Second
 
 // dispatch claims due deliveries for free slots until ctx ends, and starts
-// them. It asks again when something is due, woken or a slot is free.
+// them. It asks again when something is due, when it is woken, and when a slot is
+// free of which the last claim had too few.
 func (r *Router) dispatch(ctx context.Context) error {
 	wake := r.cfg.Store.Wake()
 	timer := time.NewTimer(0)
@@ -57,6 +57,7 @@ func (r *Router) claim(ctx context.Context) (time.Duration, error) {
 		switch {
 		case err == nil:
 			r.health.clear(reasonStore)
+			r.claimed(wants, leases)
 			for i := range leases {
 				r.start(&leases[i], setup, begun)
 			}
@@ -80,39 +81,6 @@ func (r *Router) claim(ctx context.Context) (time.Duration, error) {
 	}
 }
 
-// wants asks for as many deliveries of each action as it has free slots, and for
-// none while it is paused or its plugin cannot be started. In a dry run of the
-// whole router nothing is asked for: what waits, waits on.
-func (r *Router) wants(s *Setup) []store.Want {
-	if s.Rules.DryRun() {
-		return nil
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	wants := make([]store.Want, 0, len(s.Actions))
-	for name, a := range s.Actions {
-		if st := r.pauses.get(name); !st.Since.IsZero() {
-			continue
-		}
-		if until, resting := r.resting[name]; resting {
-			if time.Now().Before(until) {
-				continue
-			}
-			delete(r.resting, name)
-		}
-		if n := a.Concurrency - r.busy[name]; n > 0 {
-			wants = append(wants, store.Want{Action: name, N: n, Durable: a.Hold})
-		}
-	}
-	slices.SortFunc(wants, func(a, b store.Want) int {
-		if a.Action < b.Action {
-			return -1
-		}
-		return 1
-	})
-	return wants
-}
-
 // attempt is one lease in this router's hands.
 type attempt struct {
 	lease  *store.Lease
@@ -129,7 +97,8 @@ type attempt struct {
 	until time.Time
 }
 
-// start gives a lease its slot and its goroutine.
+// start gives a lease, whose slot is taken, its goroutine. After a drain it is
+// left to run out.
 func (r *Router) start(l *store.Lease, setup *Setup, begun time.Time) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	a := &attempt{
@@ -137,22 +106,27 @@ func (r *Router) start(l *store.Lease, setup *Setup, begun time.Time) {
 		ctx: ctx, cancel: cancel, until: begun.Add(r.cfg.Lease), done: make(chan struct{}),
 	}
 	r.mu.Lock()
+	if r.slots.drained {
+		r.mu.Unlock()
+		cancel(nil)
+		r.vacate(l.Delivery.Action)
+		return
+	}
 	if old := r.running[l.Delivery.ID]; old != nil {
 		a.prev = old.done
 		old.cancel(errLeaseLost)
 	}
 	r.running[l.Delivery.ID] = a
-	r.busy[l.Delivery.Action]++
 	g := r.gates[l.Delivery.Action]
 	if g == nil {
 		g = new(gate)
 		r.gates[l.Delivery.Action] = g
 	}
-	r.mu.Unlock()
 	r.wg.Go(func() {
 		r.deliver(a, g)
 		r.end(a)
 	})
+	r.mu.Unlock()
 }
 
 // end frees the slot; the outcome is stored by now, or never will be.
@@ -163,20 +137,8 @@ func (r *Router) end(a *attempt) {
 	if r.running[a.lease.Delivery.ID] == a {
 		delete(r.running, a.lease.Delivery.ID)
 	}
-	r.busy[a.lease.Delivery.Action]--
 	r.mu.Unlock()
-	r.poke()
-}
-
-// restTime is how long nothing is claimed for an action whose plugin could not be
-// started: few deliveries try it, the others wait where they are.
-const restTime = 2 * time.Second
-
-// rest claims nothing for an action for a while.
-func (r *Router) rest(action string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.resting[action] = time.Now().Add(restTime)
+	r.vacate(a.lease.Delivery.Action)
 }
 
 // cancelAll asks every running attempt to stop.

@@ -135,11 +135,10 @@ type Router struct {
 	kick      chan struct{} // something changed for the dispatcher
 
 	mu      sync.Mutex
-	running map[string]*attempt  // by delivery id
-	busy    map[string]int       // slots taken, by action
-	gates   map[string]*gate     // by action
-	resting map[string]time.Time // actions whose plugins cannot start, until when
-	wg      sync.WaitGroup       // one per running attempt
+	running map[string]*attempt // by delivery id
+	slots   slots
+	gates   map[string]*gate // by action
+	wg      sync.WaitGroup   // one per running attempt
 }
 
 // New makes a router; Run starts it.
@@ -156,9 +155,8 @@ func New(cfg Config) (*Router, error) {
 		started: make(chan struct{}),
 		kick:    make(chan struct{}, 1),
 		running: make(map[string]*attempt),
-		busy:    make(map[string]int),
+		slots:   newSlots(),
 		gates:   make(map[string]*gate),
-		resting: make(map[string]time.Time),
 	}
 	r.setup.Store(&cfg.Setup)
 	r.commits = newCommitter(r)
@@ -215,6 +213,7 @@ func (r *Router) Run(ctx context.Context) error {
 	background.Go(func() { r.keepHouse(work) })
 	background.Go(func() { r.keepPauses(work) })
 
+	r.openSlots()
 	r.accepting.Store(true)
 	close(r.started)
 	r.health.clear(reasonStarting)
@@ -228,6 +227,7 @@ func (r *Router) Run(ctx context.Context) error {
 
 	r.health.set(reasonStopping, "shutting down")
 	r.accepting.Store(false)
+	r.closeSlots()
 	r.commits.close() // what is in the queue is committed still
 	r.drain()
 	r.settles.close()
@@ -323,7 +323,7 @@ func (r *Router) Reload(ctx context.Context, s Setup) error {
 	r.setup.Store(&s)
 	r.slow.clear()
 	r.mu.Lock()
-	clear(r.resting) // perhaps they are mended now
+	clear(r.slots.resting) // perhaps they are mended now
 	r.mu.Unlock()
 	r.poke()
 	return nil
@@ -360,17 +360,4 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	case <-ctx.Done():
 		return false
 	}
-}
-
-// Busy returns how many attempts of each action run now.
-func (r *Router) Busy() map[string]int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	out := make(map[string]int, len(r.busy))
-	for action, n := range r.busy {
-		if n > 0 {
-			out[action] = n
-		}
-	}
-	return out
 }

@@ -46,6 +46,12 @@ type Store interface {
 	//
 	// Per Txn: the dedup mark is looked at first, then state versions, then all
 	// writes happen. A later Txn of the same call sees the writes of the earlier.
+	//
+	// A ready delivery that says Start is leased in the same step, as Claim would
+	// right after it, if this process has entered the store, the delivery has no
+	// lane and nothing else of its action is due, what this call wrote before included. The same Txns sent again because
+	// their answer was lost lease nothing twice: where the store remembers that it
+	// wrote them it gives the leases again, and otherwise they run out.
 	Commit(ctx context.Context, txns ...Txn) ([]Result, error)
 
 	// Load returns the state of each key, in order. A key without state has
@@ -132,6 +138,9 @@ type Txn struct {
 	Strict     bool
 	States     []StateWrite
 	Deliveries []Delivery
+	// Lease is how long the leases of deliveries that say Start last; 0: there are
+	// none.
+	Lease time.Duration
 }
 
 // Status is what became of a Txn.
@@ -158,6 +167,10 @@ type Result struct {
 	// UID is the acceptance: the Txn's own for StatusNew, the first one's for a
 	// duplicate or conflict, empty for StatusStale.
 	UID string
+	// Leased has the epoch of each delivery's lease, in the order of the Txn, and 0
+	// for what was not leased. It is empty if nothing was. The attempt's number is
+	// the delivery's Starts + 1, and no attempt was lost before it.
+	Leased []uint64
 }
 
 // State is the state of one rule and key (or one source): a small opaque value
@@ -295,6 +308,9 @@ type Delivery struct {
 	// and Busy what becomes of this one if it is written behind another.
 	Lane string
 	Busy Busy
+	// Start asks Commit to lease the delivery as it writes it. Commit only; what the
+	// store returns never has it.
+	Start bool
 	// Waits is the delivery of the lane that must finish first, if this one is ready
 	// and not the next. Reads by Operator only.
 	Waits   string

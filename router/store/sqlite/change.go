@@ -104,9 +104,11 @@ func (t *tx) also(wk *work, ds []store.Delivery) error {
 		return fmt.Errorf("read event: %w", err)
 	}
 	for i := range ds {
-		if err := t.insertDelivery(wk.eventSeq, &ds[i], []byte(event)); err != nil {
+		more, err := t.insertDelivery(wk.eventSeq, &ds[i], []byte(event))
+		if err != nil {
 			return err
 		}
+		t.wake = t.wake || more.state == store.Ready
 	}
 	return nil
 }

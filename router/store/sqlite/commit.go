@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"hash/fnv"
+	"time"
 
 	"github.com/pointsman/pointsman/router/store"
 )
@@ -107,12 +108,46 @@ func (t *tx) commitOne(txn *store.Txn) (store.Result, error) {
 	if err := t.insertEvent(seq, ev); err != nil {
 		return store.Result{}, err
 	}
+	res := store.Result{Status: store.StatusNew, UID: ev.UID}
 	for i := range txn.Deliveries {
-		if err := t.insertDelivery(seq, &txn.Deliveries[i], ev.JSON); err != nil {
+		d := &txn.Deliveries[i]
+		wk, err := t.insertDelivery(seq, d, ev.JSON)
+		if err != nil {
 			return store.Result{}, err
 		}
+		if d.Start && txn.Lease > 0 && t.leaseNew(wk, txn.Lease) {
+			if res.Leased == nil {
+				res.Leased = make([]uint64, len(txn.Deliveries))
+			}
+			res.Leased[i] = uint64(wk.epoch)
+		}
+		if wk.state == store.Ready {
+			t.left[wk.action] = t.left[wk.action] || wk.lane == ""
+			t.wake = true
+		}
 	}
-	return store.Result{Status: store.StatusNew, UID: ev.UID}, nil
+	return res, nil
+}
+
+// leaseNew leases a delivery that this transaction has written, if Claim would
+// give it next. Its start is written behind, as that of a claim is.
+func (t *tx) leaseNew(wk *work, ttl time.Duration) bool {
+	if wk.state != store.Ready || wk.lane != "" || t.left[wk.action] || !t.free(wk.action) {
+		return false
+	}
+	wk.state, wk.settled, wk.epoch = store.Leased, 0, t.db.newEpoch()
+	wk.started, wk.due = t.now.UnixNano(), t.now.Add(ttl).UnixNano()
+	wk.starts++
+	t.started = append(t.started, start{id: wk.id, epoch: wk.epoch, at: time.Now()})
+	return true
+}
+
+// free says that nothing of an action is due.
+func (t *tx) free(action string) bool {
+	t.db.mu.Lock()
+	defer t.db.mu.Unlock()
+	q := t.db.index.queues[action]
+	return t.db.entered && (q == nil || len(q.items) == 0 || q.items[0].due > t.now.UnixNano())
 }
 
 // commitStates writes states without an event. No two writes of a key use one
@@ -237,11 +272,11 @@ func (t *tx) insertEvent(seq int64, ev *store.Event) error {
 	return nil
 }
 
-func (t *tx) insertDelivery(eventSeq int64, d *store.Delivery, event []byte) error {
+func (t *tx) insertDelivery(eventSeq int64, d *store.Delivery, event []byte) (*work, error) {
 	if d.Busy == store.BusySkip && d.Lane != "" && d.State == store.Ready {
 		first, err := t.overlapped(d.Lane)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if first != "" {
 			skipped := *d
@@ -263,7 +298,7 @@ func (t *tx) insertDelivery(eventSeq int64, d *store.Delivery, event []byte) err
 		seq, d.ID, eventSeq, d.EventUID, d.EventID, d.Source, d.CESource, d.Rule, d.Step, d.Action,
 		int64(d.State), d.Reason, d.DryRun, d.Key, nanos(d.Created), now, nanos(d.Budget), d.BudgetFrom, d.Attempts, d.Starts, d.Crashes, d.Suspect, now,
 		d.Count, d.Expanded, d.Error, params, d.Lane); err != nil {
-		return fmt.Errorf("write delivery: %w", err)
+		return nil, fmt.Errorf("write delivery: %w", err)
 	}
 	t.counts[countKey{d.Action, d.State}]++
 	t.bytes += 1024 + len(d.Params)
@@ -274,8 +309,7 @@ func (t *tx) insertDelivery(eventSeq int64, d *store.Delivery, event []byte) err
 	}
 	t.work[id] = wk
 	t.enlist(wk)
-	t.wake = t.wake || d.State == store.Ready
-	return nil
+	return wk, nil
 }
 
 // Load implements store.Store.

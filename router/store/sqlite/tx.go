@@ -21,6 +21,10 @@ type tx struct {
 	nextDelivery int64
 	bytes        int
 	wake         bool
+	// started are leases of deliveries that it wrote; left, the actions of which it
+	// wrote some that are to be claimed.
+	started []start
+	left    map[string]bool
 }
 
 type countKey struct {
@@ -59,7 +63,7 @@ type work struct {
 func newTx(w *writer) *tx {
 	return &tx{
 		writer: w, now: w.db.now(), nextEvent: w.nextEvent, nextDelivery: w.nextDelivery,
-		marks: map[id16]mark{}, work: map[id16]*work{}, counts: map[countKey]int{}, revisions: map[string]int{},
+		marks: map[id16]mark{}, work: map[id16]*work{}, counts: map[countKey]int{}, revisions: map[string]int{}, left: map[string]bool{},
 	}
 }
 
@@ -152,6 +156,7 @@ func (t *tx) apply() {
 		t.writer.marks[k] = m
 	}
 	t.writer.nextEvent, t.writer.nextDelivery = t.nextEvent, t.nextDelivery
+	t.writer.waiting = append(t.writer.waiting, t.started...)
 	db := t.db
 	db.mu.Lock()
 	for _, wk := range t.work {
@@ -178,7 +183,7 @@ func (t *tx) place(wk *work) {
 	}
 	if it == nil {
 		it = &item{id: wk.id, pos: -1}
-		if wk.delivery != nil {
+		if wk.delivery != nil && wk.state == store.Ready {
 			x.remember(it, wk.delivery, wk.event)
 		}
 	}

@@ -41,8 +41,10 @@ type writer struct {
 	conn  *sql.Conn
 	stmts map[string]*sql.Stmt
 	ops   chan *op
-	// starts are claims whose start record is written behind, oldest first.
-	starts chan []start
+	// starts brings claims whose start record is written behind; waiting are they,
+	// oldest first.
+	starts  chan []start
+	waiting []start
 
 	marks        map[id16]mark
 	nextEvent    int64
@@ -98,7 +100,6 @@ func (db *DB) submit(ctx context.Context, run func(*tx) error) error {
 // run is the writer's goroutine.
 func (w *writer) run() {
 	defer w.db.done.Done()
-	var waiting []start
 	timer := time.NewTimer(time.Hour)
 	timer.Stop()
 	defer timer.Stop()
@@ -109,10 +110,10 @@ func (w *writer) run() {
 		case o := <-w.ops:
 			ops = w.gather(o)
 		case s := <-w.starts:
-			if len(waiting) == 0 {
+			if len(w.waiting) == 0 {
 				timer.Reset(startDelay)
 			}
-			waiting = append(waiting, s...)
+			w.waiting = append(w.waiting, s...)
 			continue
 		case <-timer.C:
 		case <-w.db.closed:
@@ -121,24 +122,24 @@ func (w *writer) run() {
 			for more := true; more; {
 				select {
 				case s := <-w.starts:
-					waiting = append(waiting, s...)
+					w.waiting = append(w.waiting, s...)
 				default:
 					more = false
 				}
 			}
 		}
 		var due []start
-		due, waiting = ripe(waiting, closing)
+		due, w.waiting = ripe(w.waiting, closing)
 		if len(due) > 0 {
 			ops = append(ops, &op{ctx: context.Background(), run: func(t *tx) error { return t.writeStarts(due) }, done: make(chan struct{})})
-		}
-		if len(waiting) > 0 {
-			timer.Reset(max(time.Millisecond, startDelay-time.Since(waiting[0].at)))
 		}
 		if len(ops) > 0 {
 			w.group(ops)
 		}
-		if closing && len(ops) == 0 {
+		if len(w.waiting) > 0 {
+			timer.Reset(max(time.Millisecond, startDelay-time.Since(w.waiting[0].at)))
+		}
+		if closing && len(ops) == 0 && len(w.waiting) == 0 {
 			return
 		}
 	}

@@ -67,10 +67,14 @@ var modelTests = []test{
 func (m *model) commit(s *suite, r *rand.Rand) {
 	var txns []store.Txn
 	var want []store.Status
+	var started []bool
 	for range 1 + r.IntN(3) {
 		id := fmt.Sprint(r.IntN(200))
 		t := s.txn(id, []string{"a", "b", "c"}[:r.IntN(4)]...)
-		t.Dedup = 10 * time.Second
+		t.Dedup, t.Lease = 10*time.Second, ttl
+		for i := range t.Deliveries {
+			t.Deliveries[i].Start = r.IntN(2) == 0
+		}
 		key := fmt.Sprint("k", r.IntN(5))
 		m.version++
 		read := m.states[key]
@@ -98,10 +102,39 @@ func (m *model) commit(s *suite, r *rand.Rand) {
 			m.marks[id], m.states[key] = s.Now().Add(t.Dedup), m.version
 			for _, d := range t.Deliveries {
 				m.deliveries[d.ID] = &modelDelivery{action: d.Action, state: store.Ready, due: s.Now(), n: len(m.deliveries)}
+				started = append(started, m.start(s, &d))
 			}
 		}
 	}
-	s.commit(txns, want...)
+	var got []bool
+	for i, res := range s.commit(txns, want...) {
+		for j, d := range txns[i].Deliveries {
+			if res.Status != store.StatusNew {
+				continue
+			}
+			leased := len(res.Leased) > 0 && res.Leased[j] > 0
+			if got = append(got, leased); leased {
+				m.deliveries[d.ID].epoch = res.Leased[j]
+				m.leases = append(m.leases, store.Lease{Delivery: d, Epoch: res.Leased[j], Number: 1})
+			}
+		}
+	}
+	s.equal("leased", got, started)
+}
+
+// start says whether a new delivery is leased as it is written, and notes it.
+func (m *model) start(s *suite, d *store.Delivery) bool {
+	if !d.Start {
+		return false
+	}
+	for id, o := range m.deliveries {
+		if id != d.ID && o.action == d.Action && (o.state == store.Ready || o.state == store.Leased) && !o.due.After(s.Now()) {
+			return false
+		}
+	}
+	o := m.deliveries[d.ID]
+	o.state, o.due, o.starts = store.Leased, s.Now().Add(ttl), 1
+	return true
 }
 
 func (m *model) claim(s *suite, r *rand.Rand) {

@@ -52,6 +52,7 @@ func Run(t *testing.T, h Harness) {
 		{"commit", commitTests},
 		{"state", stateTests},
 		{"claim", claimTests},
+		{"start", startTests},
 		{"settle", settleTests},
 		{"change", changeTests},
 		{"keeper", keeperTests},
