@@ -3,6 +3,7 @@ package redis
 import (
 	"encoding/binary"
 	"fmt"
+	"strconv"
 
 	"github.com/pointsman/pointsman/router/store"
 )
@@ -17,6 +18,8 @@ type batch struct {
 	uids      []any
 	marks     []any
 	rest      []any
+	// starts: a delivery is to be leased as it is written.
+	starts bool
 }
 
 // names are words that arguments refer to by their number, from 1.
@@ -82,8 +85,9 @@ func (b *batch) add(t *store.Txn) error {
 	at := len(b.rest) + 1
 	b.rest = append(b.rest, mark, nil)
 	b.states(t)
-	meta := make([]byte, 0, 25+8*len(t.Deliveries))
-	meta = append(appendFloat(meta, t.Dedup.Microseconds()), flag(t.Strict)[0]-'0')
+	meta := make([]byte, 0, 32+8*len(t.Deliveries))
+	meta = appendFloat(appendFloat(meta, t.Dedup.Microseconds()), t.Lease.Microseconds())
+	meta = append(meta, flag(t.Strict)[0]-'0')
 	revision := 0
 	if ev.Revision != "" {
 		revision = b.revisions.number(ev.Revision)
@@ -98,7 +102,12 @@ func (b *batch) add(t *store.Txn) error {
 		size += len(call)
 		b.documents = append(b.documents, b.keys.call(d.ID), call)
 		b.rest = append(b.rest, d.ID, appendRest(make([]byte, 0, 64+len(d.Action)+len(d.Lane)+len(d.EventUID)+len(d.Reason)+len(d.Error)), d, len(call)))
-		meta = binary.LittleEndian.AppendUint16(append(meta, byte(d.State), newFlags(d)), uint16(b.actions.number(d.Action)))
+		flags := newFlags(d)
+		if starts(t, d) {
+			flags |= newStart
+			b.starts = true
+		}
+		meta = binary.LittleEndian.AppendUint16(append(meta, byte(d.State), flags), uint16(b.actions.number(d.Action)))
 		meta = appendInt(meta, d.Starts)
 	}
 	binary.LittleEndian.PutUint32(meta[sized:], uint32(size))
@@ -114,9 +123,19 @@ func (b *batch) states(t *store.Txn) {
 	}
 }
 
-// args are all arguments of commit.lua.
-func (b *batch) args() []any {
+// starts says whether a delivery asks to be leased and may be.
+func starts(t *store.Txn, d *store.Delivery) bool {
+	return d.Start && t.Lease > 0 && d.State == store.Ready && d.Lane == ""
+}
+
+// args are all arguments of commit.lua. The instance is empty if none has entered.
+func (b *batch) args(instance string, start uint64) []any {
 	args := make([]any, 0, 8+len(b.actions.list)+len(b.revisions.list)+2*len(b.uids)+len(b.rest))
+	if b.starts && instance != "" {
+		args = append(args, instance, strconv.FormatUint(start, 10), holder(instance, start))
+	} else {
+		args = append(args, "", "", "")
+	}
 	args = append(append(args, len(b.actions.list)), b.actions.list...)
 	args = append(append(args, len(b.revisions.list)), b.revisions.list...)
 	args = append(append(args, len(b.uids)), b.uids...)

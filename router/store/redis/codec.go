@@ -21,7 +21,7 @@ var errLayout = errors.New("the data in Redis are of another version of pointsma
 
 const (
 	// headSize is HEAD of lib.lua.
-	headSize      = 68
+	headSize      = 72
 	recordVersion = 3
 	eventVersion  = 2
 )
@@ -266,11 +266,12 @@ func checkDelivery(d *store.Delivery) error {
 	return nil
 }
 
-// Flags of a new delivery, as the scripts take them.
+// Flags of a new delivery, as the scripts take them. newStart is for commit.lua.
 const (
 	newSkip = 1 << iota
 	newSuspect
 	newLane
+	newStart
 )
 
 func newFlags(d *store.Delivery) byte {
@@ -323,7 +324,7 @@ func decodeDelivery(id, record, call string) (deliveryValue, error) {
 	d.Due, d.started, d.Updated = instant(r.float()), instant(r.float()), instant(r.float())
 	d.number = r.float()
 	d.Starts = r.int()
-	r.take(8) // its holder
+	r.take(12) // its holder
 	d.Attempts, d.Crashes = r.int(), r.int()
 	r.int() // where the ending begins
 	d.Action, d.Lane, d.EventUID = r.short(), r.short(), r.short()

@@ -17,7 +17,7 @@ func FuzzDecode(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(ev)
-	record := make([]byte, 56)
+	record := make([]byte, 60)
 	record[0], record[1] = recordVersion, byte(store.Done)
 	record = appendRest(record, &d, 1)
 	f.Add(record)

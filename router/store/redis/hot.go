@@ -3,6 +3,7 @@ package redis
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"strconv"
@@ -12,7 +13,7 @@ import (
 )
 
 // statusOwn: commit.lua has written the same uid before.
-const statusOwn = 5
+const statusOwn store.Status = 5
 
 // Commit implements store.Store. The Txns of one call are one transaction: what
 // never changes of them is set by it, all else by one script, which also deletes
@@ -27,37 +28,83 @@ func (db *DB) Commit(ctx context.Context, txns ...store.Txn) ([]store.Result, er
 			return nil, fmt.Errorf("commit: %w", err)
 		}
 	}
-	out, repeated, err := db.runTwice(ctx, "commit", db.scripts.commit, b.documents, b.args()...)
+	instance, start, _ := db.entered() // who has not entered leases nothing
+	out, repeated, err := db.runTwice(ctx, "commit", db.scripts.commit, b.documents, b.args(instance, start)...)
 	if err != nil {
 		return nil, err
 	}
-	statuses := text(out[0])
-	if len(statuses) != len(txns) {
+	results, ok := committed(txns, out, repeated)
+	if !ok {
 		return nil, db.fail("commit", errCorrupt)
 	}
-	results, firsts := make([]store.Result, len(txns)), out[1:]
 	for i := range results {
-		r, t := &results[i], &txns[i]
-		r.Status = store.Status(statuses[i])
-		switch {
-		case int(r.Status) == statusOwn:
-			r.UID, r.Status = t.Event.UID, store.StatusNew
-			// Written by this very call if that had to be repeated, else before.
-			if !repeated && t.Dedup > 0 {
-				r.Status = store.StatusDuplicate
-			}
-		case r.Status == store.StatusNew:
-			r.UID = t.Event.UID
-		case r.Status != store.StatusStale && len(firsts) == 0:
-			return nil, db.fail("commit", errCorrupt)
-		case r.Status != store.StatusStale:
-			r.UID, firsts = text(firsts[0]), firsts[1:]
-		}
-		if r.Status == store.StatusNew && len(t.Deliveries) > 0 {
+		if left(&txns[i], &results[i]) {
 			db.signal()
+			break
 		}
 	}
 	return results, nil
+}
+
+// committed reads the answer of commit.lua.
+func committed(txns []store.Txn, out []any, repeated bool) (results []store.Result, ok bool) {
+	if len(out) < 3 || len(text(out[0])) != len(txns) {
+		return nil, false
+	}
+	statuses, leased, rest := text(out[0]), text(out[1]), out[3:]
+	epoch, _ := strconv.ParseUint(text(out[2]), 10, 64)
+	next := func() string {
+		if len(rest) == 0 {
+			return ""
+		}
+		s := text(rest[0])
+		rest = rest[1:]
+		return s
+	}
+	results = make([]store.Result, len(txns))
+	for i := range results {
+		r, t := &results[i], &txns[i]
+		r.Status, r.UID = store.Status(statuses[i]), t.Event.UID
+		switch r.Status {
+		case statusOwn:
+			// Written by this very call if that had to be repeated, else before.
+			r.Status = store.StatusNew
+			if !repeated && t.Dedup > 0 {
+				r.Status = store.StatusDuplicate
+			}
+		case store.StatusStale:
+			r.UID = ""
+		case store.StatusDuplicate, store.StatusConflict:
+			r.UID = next()
+		default:
+		}
+		if len(leased) < len(t.Deliveries) {
+			continue // nothing was leased
+		}
+		for j, how := range []byte(leased[:len(t.Deliveries)]) {
+			if how != 0 && r.Leased == nil {
+				r.Leased = make([]uint64, len(t.Deliveries))
+			}
+			switch how {
+			case 1:
+				r.Leased[j] = epoch
+			case 2:
+				r.Leased[j], _ = strconv.ParseUint(next(), 10, 64)
+			}
+		}
+		leased = leased[len(t.Deliveries):]
+	}
+	return results, true
+}
+
+// left says whether a Txn has left something that is ready.
+func left(t *store.Txn, r *store.Result) bool {
+	for i := range t.Deliveries {
+		if r.Status == store.StatusNew && t.Deliveries[i].State == store.Ready && (len(r.Leased) == 0 || r.Leased[i] == 0) {
+			return true
+		}
+	}
+	return false
 }
 
 // Load implements store.Store.
@@ -91,7 +138,7 @@ func (db *DB) Claim(ctx context.Context, op store.OpID, wants []store.Want, ttl 
 	if err != nil {
 		return nil, 0, err
 	}
-	args = append(args, holder(text(args[1])), ttl.Microseconds(), len(wants))
+	args = append(args, ttl.Microseconds(), len(wants))
 	for _, w := range wants {
 		args = append(args, w.Action, max(0, w.N))
 	}
@@ -181,10 +228,11 @@ func lease(d *deliveryValue, event string) (store.Lease, error) {
 	return l, nil
 }
 
-// holder tells instances apart in records.
-func holder(instance string) string {
+// holder tells instances and their starts apart in records; an instance is the
+// first 8 bytes.
+func holder(instance string, start uint64) string {
 	h := sha256.Sum256([]byte(instance))
-	return string(h[:8])
+	return string(binary.LittleEndian.AppendUint32(h[:8:8], uint32(start)))
 }
 
 // asInstance begins the arguments of what a newer start fences off.
@@ -196,7 +244,7 @@ func (db *DB) asInstance(what string, before ...any) ([]any, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", what, err)
 	}
-	return append(before, instance, strconv.FormatUint(start, 10)), nil
+	return append(before, instance, strconv.FormatUint(start, 10), holder(instance, start)), nil
 }
 
 // Extend implements store.Store.
@@ -286,7 +334,7 @@ func (db *DB) Enter(ctx context.Context, inst store.Instance) (uint64, error) {
 	if inst.ID == "" {
 		return 0, errors.New("enter: the instance has no id")
 	}
-	out, err := db.run(ctx, "enter", db.scripts.enter, inst.ID, inst.PID, inst.Host, holder(inst.ID))
+	out, err := db.run(ctx, "enter", db.scripts.enter, inst.ID, inst.PID, inst.Host, holder(inst.ID, 0)[:8])
 	if err != nil {
 		return 0, err
 	}

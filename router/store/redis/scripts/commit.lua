@@ -2,27 +2,32 @@
 -- the calls of their deliveries are was written just before, in the same transaction
 -- (e:UID, c:ID); of what is refused that is deleted again.
 --
--- ARGV[2..]  the number of actions and each; the number of revisions and each; the
---            number of Txns, their uids, the keys of their marks (m: for none), and
---            then for each: what its mark holds behind the time, digest and uid;
---            packed, dedup in microseconds, strict (0, 1), number of its revision
---            (0: none), the hash of its id (4 bytes), bytes written before, how many
---            states and deliveries, and of each delivery its state, flags (1 skip,
---            2 suspect, 4 a lane), number of its action and starts; then key, packed
+-- ARGV[2..]  instance ('' if nothing is to be leased), start and holder; the number
+--            of actions and each; the number of revisions and each; the number of
+--            Txns, their uids, the keys of their marks (m: for none), and then for
+--            each: what its mark holds behind the time, digest and uid; packed,
+--            dedup and how long leases last in microseconds, strict (0, 1), number of
+--            its revision (0: none), the hash of its id (4 bytes), bytes written
+--            before, how many states and deliveries, and of each delivery its state,
+--            flags (1 skip, 2 suspect, 4 a lane, 8 lease it if it can start), number
+--            of its action and starts; then key, packed
 --            (version read, new version, 8 bytes each, expiry, 0 for never) and data
 --            of each state; id and the rest of the record, from attempts on, of each
 --            delivery. With an empty uid there is no event, and only the states are
 --            written.
 -- Result     for each Txn its status, one byte (1 new, 2 duplicate, 3 conflict, 4 stale,
---            5 this very uid is stored); then the uids of the first for each 2 and 3;
---            or an error, and nothing is written.
+--            5 this very uid is stored); for each delivery of all Txns, if any was
+--            leased, 1 if it was now, 2 if it was when it was written before, else 0,
+--            one byte; the epoch of the leases given now; then in order the uid of
+--            the first for each 2 and 3, and the epoch of each lease given before.
+--            Or an error, and nothing is written.
 --
 -- After it: I1, I2, I4, I5; an identity has a mark only if its event was written; a
 -- uid that is stored is not written again, nor are states without an event that
 -- have the new versions already, so a call may be repeated.
 local SEGMENT = 1024
 local ZERO = string.rep('\0', 8)
-local META = '<dBI2c4I4I2I2'
+local META = '<ddBI2c4I4I2I2'
 
 local function list()
   local n = num()
@@ -31,6 +36,7 @@ local function list()
   return { unpack(ARGV, from, at) }
 end
 
+local instance, start, holder = arg(), arg(), arg()
 local actions, revisions = list(), list()
 local n = num()
 local uids, keys = at, at + n -- what is before the first of them in ARGV
@@ -39,7 +45,7 @@ at = at + 2 * n
 local function read_txn(i)
   local t = { uid = ARGV[uids + i], key = ARGV[keys + i], mark = ARGV[at + 1] }
   local meta = ARGV[at + 2]
-  t.dedup, t.strict, t.revision, t.hash, t.bytes, t.states, t.deliveries, t.rest = unpack_(META, meta)
+  t.dedup, t.lease, t.strict, t.revision, t.hash, t.bytes, t.states, t.deliveries, t.rest = unpack_(META, meta)
   t.meta, t.at = meta, at + 2
   at = t.at + 3 * t.states + 2 * t.deliveries
   return t
@@ -51,8 +57,12 @@ local function delivery(t, j)
   return ARGV[from], ARGV[from + 1], unpack_('<BBI2I4', t.meta, t.rest + 8 * (j - 1))
 end
 
-local txns = {}
-for i = 1, n do txns[i] = read_txn(i) end
+local txns, deliveries = {}, 0
+for i = 1, n do
+  txns[i] = read_txn(i)
+  txns[i].first = deliveries
+  deliveries = deliveries + txns[i].deliveries
+end
 
 -- ask runs a command on a part of ARGV, at most a thousand at a time; key may be
 -- nil.
@@ -90,6 +100,7 @@ local meta = {}
 local function check()
   need_shared()
   need('zset', 'ds')
+  if instance ~= '' then need('hash', 'inst') end
   if #revisions > 0 then need('hash', 'revrefs') end
   for _, action in ipairs(actions) do need_action(action) end
   for _, t in ipairs(txns) do
@@ -97,7 +108,7 @@ local function check()
     for j = 1, t.deliveries do
       local id, rest, state, flags, action, starts = delivery(t, j)
       if state > DONE then need('zset', 'x:' .. state .. ':' .. actions[action]) end
-      if flags >= 4 then
+      if flags % 8 >= 4 then
         t.laned = t.laned or {}
         t.laned[j] = created(id, state, flags % 4, starts, rest)
         need_new(t.laned[j])
@@ -199,25 +210,67 @@ local function begin(state, flags)
   return s
 end
 
+-- due tells whether something of an action is due, what this call has left to be
+-- claimed included. Nothing is leased before it.
+local dues = {}
+local function due(action)
+  local d = dues[action]
+  if d == nil then
+    d = false
+    for _, index in ipairs({ 'q:', 'l:' }) do
+      d = d or #call('ZRANGEBYSCORE', K .. index .. action, '-inf', now, 'LIMIT', 0, 1) > 0
+    end
+    dues[action] = d
+  end
+  return d
+end
+
+local may_lease = instance ~= '' and not fence(instance, start)
+local epoch
+local leased_begins = {}
+
+-- lease_begin is the beginning of a record that is leased as it is written.
+local function lease_begin(lease, flags)
+  local k = lease * 2 + (flags % 4 >= 2 and 1 or 0)
+  local b = leased_begins[k]
+  if not b then
+    epoch = epoch or new_epoch()
+    b = { pack('<BBBBdddd', VERSION, LEASED, 0, flags % 4 >= 2 and 6 or 4, epoch, now + lease, now, now), string.format('%.0f', now + lease) }
+    leased_begins[k] = b
+  end
+  return b
+end
+
 local ds, evs, hashes, references, windows = {}, {}, {}, {}, {}
 local nowtext = string.format('%.0f', now)
 
-local function write_delivery(id, rest, state, flags, action, starts)
-  local s = begin(state, flags) .. pack('<dI4', dseq, starts) .. NOBODY .. rest
+-- add notes a delivery that is not in a lane, and tells whether it is leased.
+local function add(lease, id, rest, state, flags, action, starts)
+  action = actions[action]
+  local starts_now = flags >= 8 and may_lease and not due(action)
+  local s
+  if starts_now then
+    local b = lease_begin(lease, flags)
+    s = b[1] .. pack('<dI4', dseq, starts + 1) .. holder .. rest
+    zadd('l:' .. action, b[2], id)
+    state = LEASED
+  else
+    s = begin(state, flags) .. pack('<dI4', dseq, starts) .. NOBODY .. rest
+    if state == READY then
+      zadd('x:1:' .. action, dseq, id)
+      zadd('q:' .. action, nowtext, id)
+      dues[action], wake = true, true
+    elseif state ~= DONE then
+      zadd('x:' .. state .. ':' .. action, dseq, id)
+    end
+  end
   grown = grown + #s + DELIVERY_COST
   local k = #sets
   sets[k + 1], sets[k + 2] = K .. 'd:' .. id, s
   k = #ds
   ds[k + 1], ds[k + 2] = dseq, id
-  action = actions[action]
-  if state == READY then
-    zadd('x:1:' .. action, dseq, id)
-    zadd('q:' .. action, nowtext, id)
-    wake = true
-  elseif state ~= DONE then
-    zadd('x:' .. state .. ':' .. action, dseq, id)
-  end
   count(state, action, 1)
+  return starts_now
 end
 
 local function mark(t)
@@ -231,10 +284,19 @@ local function mark(t)
   call('SET', t.key, v, 'PX', w[2])
 end
 
+-- leased has a byte for each delivery that was leased.
+local leased = {}
+
 local function write(t)
   write_states(t)
   for j = 1, t.deliveries do
-    if t.laned and t.laned[j] then insert(t.laned[j], dseq) else write_delivery(delivery(t, j)) end
+    local laned = t.laned and t.laned[j]
+    if laned then
+      insert(laned, dseq)
+      if laned.state == READY then dues[laned.action] = true end
+    elseif add(t.lease, delivery(t, j)) then
+      leased[t.first + j] = '\1'
+    end
     dseq = dseq + 1
   end
   local k = #evs
@@ -273,11 +335,29 @@ local function commit(t, m)
   return 1
 end
 
-local statuses, out = {}, { '' }
+local statuses, out = {}, { '', '', '' }
+
+-- again gives the leases that were given when a Txn was written, as far as they
+-- are held.
+local function again(t)
+  for j = 1, t.deliveries do
+    local id, _, _, flags = delivery(t, j)
+    local r = flags >= 8 and may_lease and load(id)
+    if r and r.state == LEASED and r.born and r.holder == holder then
+      leased[t.first + j] = '\2'
+      out[#out + 1] = string.format('%.0f', r.epoch)
+    end
+  end
+end
+
 for i, t in ipairs(txns) do
   local status, uid = commit(t, marks[i])
   statuses[i] = string.char(status)
-  if status == 2 or status == 3 then out[#out + 1] = uid end
+  if status == 2 or status == 3 then
+    out[#out + 1] = uid
+  elseif status == 5 and not stored_here[t.uid] then
+    again(t)
+  end
 end
 for i, t in ipairs(txns) do
   if statuses[i] ~= '\1' and not stored_here[t.uid] then undo(t) end
@@ -289,4 +369,8 @@ for revision, k in pairs(references) do call('HINCRBY', K .. 'revrefs', revision
 call('HSET', K .. 'meta', 'seq', seq, 'dseq', dseq, 'layout', LAYOUT)
 finish()
 out[1] = table.concat(statuses)
+if next(leased) then
+  for i = 1, deliveries do leased[i] = leased[i] or '\0' end
+  out[2], out[3] = table.concat(leased, '', 1, deliveries), string.format('%.0f', epoch or 0)
+end
 return out

@@ -1,6 +1,6 @@
 -- Registers a new start of an instance.
 --
--- ARGV[2..]  instance, pid, host, holder
+-- ARGV[2..]  instance, pid, host, the holder's first 8 bytes
 -- Result     the number of the start, from 1
 --
 -- After it: older starts of the instance are fenced; what the instance had
@@ -22,7 +22,7 @@ for _, f in ipairs(counts) do
       local r = loaded[id]
       if not r or r.state ~= LEASED then
         zrem('l:' .. action, id)
-      elseif r.holder == holder then
+      elseif sub(r.holder, 1, 8) == holder then
         zadd('l:' .. action, now, id)
         wake = true
       end

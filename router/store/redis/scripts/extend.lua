@@ -1,10 +1,10 @@
 -- Renews leases.
 --
--- ARGV[2..]  instance, start, ttl in microseconds, then id and epoch of each
+-- ARGV[2..]  instance, start, holder, ttl in microseconds, then id and epoch of each
 -- Result     1 for each that is still held, else 0
 --
 -- After it: I1.
-local instance, start, ttl = arg(), arg(), num()
+local instance, start, holder, ttl = arg(), arg(), arg(), num()
 local refused = fence(instance, start)
 if refused then return refused end
 local ids, epochs = {}, {}
@@ -13,7 +13,7 @@ load_all(ids)
 local out = {}
 for i, id in ipairs(ids) do
   local r = loaded[id]
-  if r and r.state == LEASED and r.epoch == epochs[i] then
+  if r and r.state == LEASED and r.epoch == epochs[i] and r.holder == holder then
     r.due = now + ttl
     zadd('l:' .. r.action, r.due, id)
     save(r)

@@ -8,8 +8,8 @@
 -- Structures (struct.pack, little endian); codec.go reads and writes them:
 --   record    of a delivery, in d:ID. FRONT, HEAD bytes: version, state, settled,
 --             flags (1 uncertain, 2 suspect, 4 leased by the commit), epoch, due,
---             started, updated, number, starts, the holder of the lease, attempts,
---             crashes, and where the ending begins. MIDDLE: action, lane, event
+--             started, updated, number, starts, the holder of the lease (8 bytes for
+--             the instance, its start), attempts, crashes, and where the ending begins. MIDDLE: action, lane, event
 --             uid, created, budget, budget_from, count, expanded, bytes in c:ID.
 --             ENDING: reason, error and, up to the end, the newest attempt.
 --   event     version, received, then with their lengths the ids of its deliveries
@@ -42,13 +42,13 @@ if now == 0 then
 end
 
 local READY, LEASED, DONE, DEAD, HELD, CANCELLED = 1, 2, 3, 4, 5, 6
-local VERSION, HEAD, LAYOUT = 3, 68, '2'
-local FRONT = '<BBBBdddddI4c8I4I4I4'
+local VERSION, HEAD, LAYOUT = 3, 72, '2'
+local FRONT = '<BBBBdddddI4c12I4I4I4'
 local MIDDLE = '<I2c0I2c0I2c0ddI4I4I4I4'
 local ENDING = '<I2c0I4c0'
 local LOADED = FRONT .. 'I2c0I2c0'
 local BUSY = '<dd'
-local NOBODY = string.rep('\0', 8)
+local NOBODY = string.rep('\0', 12)
 -- What one of these takes in Redis beyond its own bytes: keys, index entries.
 local EVENT_COST, DELIVERY_COST, ATTEMPT_COST = 320, 480, 64
 

@@ -1,6 +1,6 @@
 -- Stores outcomes, each for itself.
 --
--- ARGV[2..]  instance, start, the number of outcomes, for each: id; epoch, state,
+-- ARGV[2..]  instance, start, holder, the number of outcomes, for each: id; epoch, state,
 --            flags (1 an attempt, 2 suspect), delay in microseconds, attempts and
 --            crashes, packed; reason and error as an ENDING has them; the attempt
 --            without its number, '' for none.
@@ -10,7 +10,7 @@
 -- After it: I1, I5; an outcome is in the history once, however often it came. A
 -- delivery that was cancelled and ordered to run again while this attempt went
 -- on is due.
-local instance, start = arg(), arg()
+local instance, start, holder = arg(), arg(), arg()
 need_shared()
 need('hash', 'inst')
 local refused = fence(instance, start)
@@ -38,6 +38,7 @@ local function settle(o)
   if r and r.state ~= LEASED then vacate(r, o.epoch) end
   if not r or r.epoch == 0 or r.epoch ~= o.epoch then return 3 end
   if r.state == LEASED then
+    if r.holder ~= holder then return 3 end -- an older start's
     if o.attempt then
       r.ending = noted(r, o)
     else
