@@ -87,7 +87,7 @@ func (b *batch) add(t *store.Txn) error {
 	b.states(t)
 	meta := make([]byte, 0, 32+8*len(t.Deliveries))
 	meta = appendFloat(appendFloat(meta, t.Dedup.Microseconds()), t.Lease.Microseconds())
-	meta = append(meta, flag(t.Strict)[0]-'0')
+	meta = append(meta, txnFlags(t))
 	revision := 0
 	if ev.Revision != "" {
 		revision = b.revisions.number(ev.Revision)
@@ -121,6 +121,23 @@ func (b *batch) states(t *store.Txn) {
 		v := append(append(make([]byte, 0, 24), version(s.Read)...), version(s.Version)...)
 		b.rest = append(b.rest, s.Key, appendFloat(v, microsUp(s.Expires)), s.Data)
 	}
+}
+
+// txnFlags are those of a Txn for commit.lua.
+func txnFlags(t *store.Txn) byte {
+	var f byte
+	if t.Strict {
+		f |= 1
+	}
+	plain := len(t.States) == 0
+	for i := range t.Deliveries {
+		d := &t.Deliveries[i]
+		plain = plain && d.Lane == "" && (d.State == store.Ready || d.State == store.Done)
+	}
+	if !plain {
+		f |= 2
+	}
+	return f
 }
 
 // starts says whether a delivery asks to be leased and may be.

@@ -41,14 +41,14 @@ for _, id in ipairs(ids) do
   local r = loaded[id]
   if behind then
     if r and r.state == LEASED and r.action == action then
-      zadd('l:' .. action, r.due, id)
+      zadd('l:', action, r.due, id)
       if r.lane ~= '' then rejoin(r) end
       fixed = fixed + 1
     end
   elseif not r or r.state ~= READY or r.action ~= action then
-    zrem('x:1:' .. action, id)
+    zrem('x:1:', action, id)
   elseif not call('ZSCORE', q, id) then
-    zadd('q:' .. action, r.lane ~= '' and 'inf' or r.due, id)
+    zadd('q:', action, r.lane ~= '' and 'inf' or r.due, id)
     if r.lane ~= '' then rejoin(r) end
     fixed = fixed + 1
   end

@@ -41,8 +41,7 @@ local function set_call(r, m, s, static)
   s = pack('<I4', #s) .. s .. static
   grown = grown + #s - m.calls
   m.calls = #s
-  sets[#sets + 1] = K .. 'c:' .. r.id
-  sets[#sets + 1] = s
+  push(sets, K .. 'c:' .. r.id, s)
 end
 
 local function also(r, c)
@@ -52,8 +51,7 @@ local function also(r, c)
     m.event = event
     set_middle(d, m)
     grown = grown + #d.call
-    sets[#sets + 1] = K .. 'c:' .. d.id
-    sets[#sets + 1] = d.call
+    push(sets, K .. 'c:' .. d.id, d.call)
     insert(d, dseq)
     dseq = dseq + 1
     ids[i] = pack('Bc0', #d.id, d.id)

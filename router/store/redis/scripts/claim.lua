@@ -37,7 +37,7 @@ local function lease(r)
   end
   r.epoch, r.started, r.due, r.settled, r.starts, r.holder, r.born = epoch, now, ends, 0, r.starts + 1, holder, false
   if from == LEASED then
-    zadd('l:' .. r.action, ends, r.id)
+    zadd('l:', r.action, ends, r.id)
   else
     move(r, LEASED)
   end
@@ -51,9 +51,8 @@ end
 local function due(want)
   local list = {}
   for _, from in ipairs({ 'q:', 'l:' }) do
-    local key = from .. want.action
-    local page = call('ZRANGEBYSCORE', K .. key, '-inf', now, 'WITHSCORES', 'LIMIT', 0, want.n)
-    for i = 1, #page, 2 do list[#list + 1] = { id = page[i], due = tonumber(page[i + 1]), key = key, state = from == 'q:' and READY or LEASED } end
+    local page = call('ZRANGEBYSCORE', K .. from .. want.action, '-inf', now, 'WITHSCORES', 'LIMIT', 0, want.n)
+    for i = 1, #page, 2 do list[#list + 1] = { id = page[i], due = tonumber(page[i + 1]), from = from, state = from == 'q:' and READY or LEASED } end
   end
   return list
 end
@@ -89,7 +88,7 @@ if not again() then
     local list = {}
     for _, d in ipairs(all[i]) do
       d.r = loaded[d.id]
-      if d.r and d.r.action == want.action and d.r.state == d.state then list[#list + 1] = d else zrem(d.key, d.id) end
+      if d.r and d.r.action == want.action and d.r.state == d.state then list[#list + 1] = d else zrem(d.from, want.action, d.id) end
     end
     sort(list)
     for j = 1, math.min(want.n, #list) do chosen[#chosen + 1] = list[j] end

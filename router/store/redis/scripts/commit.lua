@@ -6,7 +6,8 @@
 --            of actions and each; the number of revisions and each; the number of
 --            Txns, their uids, the keys of their marks (m: for none), and then for
 --            each: what its mark holds behind the time, digest and uid; packed,
---            dedup and how long leases last in microseconds, strict (0, 1), number of
+--            dedup and how long leases last in microseconds, flags (1 strict, 2 there
+--            is more to it than deliveries that are ready or done), number of
 --            its revision (0: none), the hash of its id (4 bytes), bytes written
 --            before, how many states and deliveries, and of each delivery its state,
 --            flags (1 skip, 2 suspect, 4 a lane, 8 lease it if it can start), number
@@ -42,12 +43,19 @@ local n = num()
 local uids, keys = at, at + n -- what is before the first of them in ARGV
 at = at + 2 * n
 
+-- deliveries is how many there are in all.
+local deliveries = 0
+
 local function read_txn(i)
-  local t = { uid = ARGV[uids + i], key = ARGV[keys + i], mark = ARGV[at + 1] }
-  local meta = ARGV[at + 2]
-  t.dedup, t.lease, t.strict, t.revision, t.hash, t.bytes, t.states, t.deliveries, t.rest = unpack_(META, meta)
-  t.meta, t.at = meta, at + 2
-  at = t.at + 3 * t.states + 2 * t.deliveries
+  local m = ARGV[at + 2]
+  local dedup, lease, flags, revision, hash, bytes, states, count_, rest = unpack_(META, m)
+  local t = {
+    uid = ARGV[uids + i], key = ARGV[keys + i], mark = ARGV[at + 1], meta = m, at = at + 2, rest = rest,
+    dedup = dedup, lease = lease, strict = flags % 2 == 1, plain = flags < 2, revision = revision, hash = hash, bytes = bytes,
+    states = states, deliveries = count_, first = deliveries, laned = false,
+  }
+  at = t.at + 3 * states + 2 * count_
+  deliveries = deliveries + count_
   return t
 end
 
@@ -57,12 +65,8 @@ local function delivery(t, j)
   return ARGV[from], ARGV[from + 1], unpack_('<BBI2I4', t.meta, t.rest + 8 * (j - 1))
 end
 
-local txns, deliveries = {}, 0
-for i = 1, n do
-  txns[i] = read_txn(i)
-  txns[i].first = deliveries
-  deliveries = deliveries + txns[i].deliveries
-end
+local txns = {}
+for i = 1, n do txns[i] = read_txn(i) end
 
 -- ask runs a command on a part of ARGV, at most a thousand at a time; key may be
 -- nil.
@@ -97,6 +101,19 @@ end
 
 local meta = {}
 
+local function check_txn(t)
+  for i = 1, t.states do need('string', 's:' .. ARGV[t.at + 3 * i - 2]) end
+  for j = 1, t.deliveries do
+    local id, rest, state, flags, action, starts = delivery(t, j)
+    if state > DONE then need('zset', 'x:' .. state .. ':' .. actions[action]) end
+    if flags % 8 >= 4 then
+      t.laned = t.laned or {}
+      t.laned[j] = created(id, state, flags % 4, starts, rest)
+      need_new(t.laned[j])
+    end
+  end
+end
+
 local function check()
   need_shared()
   need('zset', 'ds')
@@ -104,16 +121,7 @@ local function check()
   if #revisions > 0 then need('hash', 'revrefs') end
   for _, action in ipairs(actions) do need_action(action) end
   for _, t in ipairs(txns) do
-    for i = 1, t.states do need('string', 's:' .. ARGV[t.at + 3 * i - 2]) end
-    for j = 1, t.deliveries do
-      local id, rest, state, flags, action, starts = delivery(t, j)
-      if state > DONE then need('zset', 'x:' .. state .. ':' .. actions[action]) end
-      if flags % 8 >= 4 then
-        t.laned = t.laned or {}
-        t.laned[j] = created(id, state, flags % 4, starts, rest)
-        need_new(t.laned[j])
-      end
-    end
+    if not t.plain then check_txn(t) end
   end
   meta = call('HMGET', K .. 'meta', 'seq', 'dseq', 'full', 'layout')
   meta[1], meta[2] = tonumber(meta[1]) or 0, tonumber(meta[2]) or 0
@@ -125,7 +133,9 @@ end
 local marks = ask('MGET', nil, keys)
 local evs_usable, problem = pcall(need, 'zset', 'evs')
 if evs_usable then
-  for i, score in ipairs(ask('ZMSCORE', K .. 'evs', uids)) do written[ARGV[uids + i]] = score end
+  for i, score in ipairs(ask('ZMSCORE', K .. 'evs', uids)) do
+    if score then written[ARGV[uids + i]] = true end
+  end
   local fine
   fine, problem = pcall(check)
   if fine then problem = nil end
@@ -148,7 +158,7 @@ local function marked(t, m)
   if expires <= now then return end
   local uid = sub(m, 25)
   if uid == t.uid then return 5, uid end
-  if t.strict == 1 and sub(m, 9, 24) ~= sub(t.mark, 1, 16) then return 3, uid end
+  if t.strict and sub(m, 9, 24) ~= sub(t.mark, 1, 16) then return 3, uid end
   if call('EXISTS', K .. 'e:' .. uid) == 1 then redis.pcall('INCR', K .. 'u:' .. uid) end
   return 2, uid
 end
@@ -241,7 +251,7 @@ local function lease_begin(lease, flags)
   return b
 end
 
-local ds, evs, hashes, references, windows = {}, {}, {}, {}, {}
+local ds, evs, hashes, references, windows = { n = 0 }, { n = 0 }, {}, {}, {}
 local nowtext = string.format('%.0f', now)
 
 -- add notes a delivery that is not in a lane, and tells whether it is leased.
@@ -252,23 +262,21 @@ local function add(lease, id, rest, state, flags, action, starts)
   if starts_now then
     local b = lease_begin(lease, flags)
     s = b[1] .. pack('<dI4', dseq, starts + 1) .. holder .. rest
-    zadd('l:' .. action, b[2], id)
+    zadd('l:', action, b[2], id)
     state = LEASED
   else
     s = begin(state, flags) .. pack('<dI4', dseq, starts) .. NOBODY .. rest
     if state == READY then
-      zadd('x:1:' .. action, dseq, id)
-      zadd('q:' .. action, nowtext, id)
+      zadd('x:1:', action, dseq, id)
+      zadd('q:', action, nowtext, id)
       dues[action], wake = true, true
     elseif state ~= DONE then
-      zadd('x:' .. state .. ':' .. action, dseq, id)
+      zadd('x:' .. state .. ':', action, dseq, id)
     end
   end
   grown = grown + #s + DELIVERY_COST
-  local k = #sets
-  sets[k + 1], sets[k + 2] = K .. 'd:' .. id, s
-  k = #ds
-  ds[k + 1], ds[k + 2] = dseq, id
+  push(sets, K .. 'd:' .. id, s)
+  push(ds, dseq, id)
   count(state, action, 1)
   return starts_now
 end
@@ -299,9 +307,8 @@ local function write(t)
     end
     dseq = dseq + 1
   end
-  local k = #evs
-  evs[k + 1], evs[k + 2] = seq, t.uid
-  hashes[#hashes + 1] = t.hash
+  push(evs, seq, t.uid)
+  hashes[seq - meta[1] + 1] = t.hash
   seq = seq + 1
   if t.revision > 0 then references[t.revision] = (references[t.revision] or 0) + 1 end
   grown = grown + t.bytes + EVENT_COST

@@ -21,9 +21,9 @@ for _, f in ipairs(counts) do
     for _, id in ipairs(ids) do
       local r = loaded[id]
       if not r or r.state ~= LEASED then
-        zrem('l:' .. action, id)
+        zrem('l:', action, id)
       elseif sub(r.holder, 1, 8) == holder then
-        zadd('l:' .. action, now, id)
+        zadd('l:', action, now, id)
         wake = true
       end
     end

@@ -15,7 +15,7 @@ for i, id in ipairs(ids) do
   local r = loaded[id]
   if r and r.state == LEASED and r.epoch == epochs[i] and r.holder == holder then
     r.due = now + ttl
-    zadd('l:' .. r.action, r.due, id)
+    zadd('l:', r.action, r.due, id)
     save(r)
     out[i] = 1
   else

@@ -79,10 +79,14 @@ end
 
 -- need_action asks for the indexes of what is ready and leased of an action and,
 -- unless it is nil, of another state.
+local needed_of = {}
 local function need_action(action, state)
-  need('zset', 'q:' .. action)
-  need('zset', 'x:1:' .. action)
-  need('zset', 'l:' .. action)
+  if not needed_of[action] then
+    need('zset', 'q:' .. action)
+    need('zset', 'x:1:' .. action)
+    need('zset', 'l:' .. action)
+    needed_of[action] = true
+  end
   if state and state > DONE then need('zset', 'x:' .. state .. ':' .. action) end
 end
 
@@ -95,42 +99,56 @@ local function fence(instance, start)
 end
 
 -- What a call gathers and flush writes, many in one command: sets are keys and
--- values, adds and rems are by key. A call adds a member to a key or removes it,
--- not both, unless it flushes between.
-local sets, adds, rems = {}, {}, {}
+-- values, adds and rems are by index (q:, l:, ...) and action. A call adds a member
+-- to a key or removes it, not both, unless it flushes between. A list has its
+-- length in n: # would look for its end.
+local sets, adds, rems = { n = 0 }, {}, {}
 
-local function zadd(key, score, member)
-  local t = adds[key]
-  if not t then
-    t = {}
-    adds[key] = t
-  end
-  local n = #t
-  t[n + 1], t[n + 2] = score, member
+local function push(list, a, b)
+  local n = list.n
+  list[n + 1], list[n + 2], list.n = a, b, n + 2
 end
 
-local function zrem(key, member)
-  local t = rems[key]
-  if not t then
-    t = {}
-    rems[key] = t
+local function gathered(in_, index, action)
+  local by = in_[index]
+  if not by then
+    by = {}
+    in_[index] = by
   end
-  t[#t + 1] = member
+  local list = by[action]
+  if not list then
+    list = { n = 0 }
+    by[action] = list
+  end
+  return list
+end
+
+local function zadd(index, action, score, member) push(gathered(adds, index, action), score, member) end
+
+local function zrem(index, action, member)
+  local list = gathered(rems, index, action)
+  local n = list.n + 1
+  list[n], list.n = member, n
 end
 
 -- many runs a command on a list, at most a thousand at a time; key may be nil.
 local function many(command, key, list)
-  for i = 1, #list, 1000 do
-    local to = math.min(i + 999, #list)
+  local n = list.n or #list
+  for i = 1, n, 1000 do
+    local to = math.min(i + 999, n)
     if key then call(command, key, unpack(list, i, to)) else call(command, unpack(list, i, to)) end
   end
 end
 
 local function flush()
   many('MSET', nil, sets)
-  for key, list in pairs(rems) do many('ZREM', K .. key, list) end
-  for key, list in pairs(adds) do many('ZADD', K .. key, list) end
-  sets, adds, rems = {}, {}, {}
+  for index, by in pairs(rems) do
+    for action, list in pairs(by) do many('ZREM', K .. index .. action, list) end
+  end
+  for index, by in pairs(adds) do
+    for action, list in pairs(by) do many('ZADD', K .. index .. action, list) end
+  end
+  sets, adds, rems = { n = 0 }, {}, {}
 end
 
 -- What is summed up over a call and written by finish, which every call that
@@ -234,8 +252,7 @@ local function save(r)
     r.raw = front(r) .. sub(before, HEAD + 1)
   end
   grown = grown + #r.raw - #before
-  local n = #sets
-  sets[n + 1], sets[n + 2] = K .. 'd:' .. r.id, r.raw
+  push(sets, K .. 'd:' .. r.id, r.raw)
 end
 
 local function open(state) return state == READY or state == LEASED end
@@ -265,7 +282,7 @@ end
 
 -- wait_in_lane has a ready delivery wait for others, or for finish to let it go.
 local function wait_in_lane(r)
-  zadd('q:' .. r.action, 'inf', r.id)
+  zadd('q:', r.action, 'inf', r.id)
   lanes[r.lane] = true
 end
 
@@ -326,25 +343,25 @@ end
 -- join puts a delivery where those of its state are; leave takes it out.
 local function join(r)
   if r.state == READY then
-    zadd('x:1:' .. r.action, r.number, r.id)
-    if r.lane == '' then zadd('q:' .. r.action, r.due, r.id) else wait_in_lane(r) end
+    zadd('x:1:', r.action, r.number, r.id)
+    if r.lane == '' then zadd('q:', r.action, r.due, r.id) else wait_in_lane(r) end
   elseif r.state == LEASED then
-    zadd('l:' .. r.action, r.due, r.id)
+    zadd('l:', r.action, r.due, r.id)
   elseif r.state ~= DONE then
-    zadd('x:' .. r.state .. ':' .. r.action, r.number, r.id)
+    zadd('x:' .. r.state .. ':', r.action, r.number, r.id)
   end
   count(r.state, r.action, 1)
 end
 
 local function leave(r)
   if r.state == READY then
-    zrem('x:1:' .. r.action, r.id)
-    zrem('q:' .. r.action, r.id)
+    zrem('x:1:', r.action, r.id)
+    zrem('q:', r.action, r.id)
   elseif r.state == LEASED then
-    zrem('l:' .. r.action, r.id)
+    zrem('l:', r.action, r.id)
     vacate(r, r.epoch)
   elseif r.state ~= DONE then
-    zrem('x:' .. r.state .. ':' .. r.action, r.id)
+    zrem('x:' .. r.state .. ':', r.action, r.id)
   end
   count(r.state, r.action, -1)
 end
@@ -423,7 +440,7 @@ local function insert(r, number)
   loaded[r.id] = r
   grown = grown + #r.raw + DELIVERY_COST
   save(r)
-  zadd('ds', number, r.id)
+  zadd('ds', '', number, r.id)
   if open(r.state) then enter_lane(r) end
   join(r)
   wake = wake or r.state == READY

@@ -20,8 +20,10 @@ if refused then return refused end
 -- goes into h:ID.
 local function noted(r, o)
   r.uncertain = false
-  local _, _, before = ending(r)
-  keep(r, before)
+  if r.starts > 1 then
+    local _, _, before = ending(r)
+    keep(r, before)
+  end
   return o.ending .. attempt(r.starts, o.attempt)
 end
 
@@ -55,7 +57,7 @@ local function settle(o)
   end
   if r.state == READY and r.settled == 0 then
     r.epoch, r.settled, r.due = new_epoch(), 1, now
-    if r.lane == '' then zadd('q:' .. r.action, r.due, r.id) else lanes[r.lane] = true end
+    if r.lane == '' then zadd('q:', r.action, r.due, r.id) else lanes[r.lane] = true end
     save(r)
     wake = true
     return 3
