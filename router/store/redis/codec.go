@@ -212,6 +212,23 @@ func decodeEvent(uid, value string) (eventValue, error) {
 	return ev, nil
 }
 
+// eventJSON reads the event itself out of its document, and nothing else.
+func eventJSON(uid, value string) ([]byte, error) {
+	r := reader{b: []byte(value)}
+	r.version(eventVersion)
+	r.float() // received
+	r.take(r.int())
+	r.take(int(binary.LittleEndian.Uint16(r.take(2)))) // revision
+	r.take(16)
+	for range 5 { // source, ce source, id, type, verdicts
+		r.take(r.int())
+	}
+	if r.err != nil {
+		return nil, fmt.Errorf("event %s: %w", uid, r.err)
+	}
+	return r.b, nil
+}
+
 // decodeIDs reads a list of ids.
 func decodeIDs(s string) ([]string, error) {
 	var ids []string

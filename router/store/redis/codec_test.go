@@ -28,6 +28,8 @@ func FuzzDecode(f *testing.F) {
 		v := string(b)
 		if ev, err := decodeEvent("u", v); err == nil && len(ev.JSON) > len(v) {
 			t.Error(hex.EncodeToString(b))
+		} else if doc, docErr := eventJSON("u", v); err == nil && (docErr != nil || !bytes.Equal(doc, ev.JSON)) {
+			t.Error(hex.EncodeToString(b))
 		}
 		if d, err := decodeDelivery("d", v, v); err == nil && len(d.Params)+len(d.Error) > len(v) {
 			t.Error(hex.EncodeToString(b))

@@ -164,14 +164,13 @@ func (db *DB) leases(ctx context.Context, out []any) ([]store.Lease, error) {
 	if n == 0 {
 		return nil, nil
 	}
-	keys := make([]string, 0, 2*n)
+	keys, ds := make([]string, 0, 2*n), make([]deliveryValue, n)
 	for i := range n {
-		id := text(out[2*i])
-		d, err := decodeDelivery(id, text(out[2*i+1]), "")
-		if err != nil {
+		var err error
+		if ds[i], err = decodeDelivery(text(out[2*i]), text(out[2*i+1]), ""); err != nil {
 			return nil, db.fail("claim", err)
 		}
-		keys = append(keys, db.keys.call(id), db.keys.event(d.EventUID))
+		keys = append(keys, db.keys.call(ds[i].ID), db.keys.event(ds[i].EventUID))
 	}
 	values, err := db.values(ctx, keys)
 	if err != nil {
@@ -180,16 +179,12 @@ func (db *DB) leases(ctx context.Context, out []any) ([]store.Lease, error) {
 	leases := make([]store.Lease, 0, n)
 	var missing []store.Outcome
 	for i := range n {
-		id, call, event := text(out[2*i]), values[2*i], values[2*i+1]
-		d, err := decodeDelivery(id, text(out[2*i+1]), call)
-		if err != nil {
-			return nil, db.fail("claim", err)
-		}
+		d, call, event := &ds[i], values[2*i], values[2*i+1]
 		if call == "" || event == "" {
-			missing = append(missing, dead(&d, event == ""))
+			missing = append(missing, dead(d, event == ""))
 			continue
 		}
-		l, err := lease(&d, event)
+		l, err := lease(d, call, event)
 		if err != nil {
 			return nil, db.fail("claim", err)
 		}
@@ -215,12 +210,15 @@ func dead(d *deliveryValue, event bool) store.Outcome {
 	}
 }
 
-func lease(d *deliveryValue, event string) (store.Lease, error) {
-	ev, err := decodeEvent(d.EventUID, event)
+func lease(d *deliveryValue, call, event string) (store.Lease, error) {
+	if err := decodeCall(&d.Delivery, call); err != nil {
+		return store.Lease{}, fmt.Errorf("delivery %s: %w", d.ID, err)
+	}
+	doc, err := eventJSON(d.EventUID, event)
 	if err != nil {
 		return store.Lease{}, err
 	}
-	l := store.Lease{Delivery: d.Delivery, Epoch: d.Epoch, Number: d.Starts, Event: ev.JSON}
+	l := store.Lease{Delivery: d.Delivery, Epoch: d.Epoch, Number: d.Starts, Event: doc}
 	l.Delivery.Starts--
 	if d.uncertain {
 		l.Lost = d.last

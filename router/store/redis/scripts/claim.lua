@@ -9,8 +9,6 @@
 -- After it: I1, I3, I5. A lease that had run out has its attempt in the record as
 -- lost. A delivery whose record was deleted from outside leaves the queue.
 local op, instance, start, holder, ttl = arg(), arg(), arg(), arg(), num()
-need_shared()
-need('hash', 'inst')
 local refused = fence(instance, start)
 if refused then return refused end
 
@@ -47,11 +45,15 @@ local function lease(r)
 end
 
 -- due lists what a want may get, in order: what is ready, and what was leased and
--- ran out.
+-- ran out. Only if there is anything are keys asked for that are written then.
 local function due(want)
   local list = {}
   for _, from in ipairs({ 'q:', 'l:' }) do
-    local page = call('ZRANGEBYSCORE', K .. from .. want.action, '-inf', now, 'WITHSCORES', 'LIMIT', 0, want.n)
+    local page = redis.pcall('ZRANGEBYSCORE', K .. from .. want.action, '-inf', now, 'WITHSCORES', 'LIMIT', 0, want.n)
+    if page.err or #page > 0 then
+      need_shared()
+      need_action(want.action)
+    end
     for i = 1, #page, 2 do list[#list + 1] = { id = page[i], due = tonumber(page[i + 1]), from = from, state = from == 'q:' and READY or LEASED } end
   end
   return list
@@ -74,7 +76,6 @@ end
 local wants = {}
 for i = 1, num() do
   wants[i] = { action = arg(), n = num() }
-  need_action(wants[i].action)
 end
 if not again() then
   local all, ids = {}, {}

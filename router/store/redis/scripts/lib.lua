@@ -93,7 +93,8 @@ end
 -- fence refuses a router whose instance has started anew since, or whose
 -- registration is gone with everything else.
 local function fence(instance, start)
-  local has = call('HGET', K .. 'inst', instance)
+  local has = redis.pcall('HGET', K .. 'inst', instance)
+  if type(has) == 'table' then need('hash', 'inst') end
   if not has then return redis.error_reply('PMGONE this start is not registered') end
   if string.match(has, '^%d+') ~= start then return redis.error_reply('PMFENCED a newer start is registered') end
 end

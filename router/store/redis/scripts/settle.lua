@@ -12,7 +12,6 @@
 -- on is due.
 local instance, start, holder = arg(), arg(), arg()
 need_shared()
-need('hash', 'inst')
 local refused = fence(instance, start)
 if refused then return refused end
 
