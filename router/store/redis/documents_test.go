@@ -224,3 +224,21 @@ func TestManyInOneCall(t *testing.T) {
 		}
 	}
 }
+
+// TestSentAgainWithoutIndex: what was stored stays, though the set that says so
+// was deleted from outside.
+func TestSentAgainWithoutIndex(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	db := open(t, s.url(), "a", nil)
+	enter(t, db, "i")
+	first := txn("1", "a")
+	check(db.Commit(t.Context(), first))(t)
+	s.do("DEL", "{pm:a}:evs")
+	if r := check(db.Commit(t.Context(), first))(t); r[0].UID != first.Event.UID {
+		t.Errorf("sent again: %+v", r)
+	}
+	if l := claim(t, db, "a"); len(l) != 1 || string(l[0].Event) != "{}" {
+		t.Errorf("leases: %+v", l)
+	}
+}

@@ -91,10 +91,10 @@ local function undo(t)
   many('DEL', nil, gone)
 end
 
--- evs, which says what was written, is of no use here: a delivery that is there
--- does, or a mark.
-local function undo_without(t, mark)
-  local has = mark and sub(mark, 25) == t.uid
+-- undo_unless_there does without evs, which says what was written but was deleted
+-- or overwritten from outside: a delivery that is there says so too.
+local function undo_unless_there(t)
+  local has = false
   for j = 1, t.deliveries do has = has or call('EXISTS', K .. 'd:' .. delivery(t, j)) == 1 end
   if not has then undo(t) end
 end
@@ -141,8 +141,8 @@ if evs_usable then
   if fine then problem = nil end
 end
 if problem then
-  for i, t in ipairs(txns) do
-    if evs_usable then undo(t) else undo_without(t, marks[i]) end
+  for _, t in ipairs(txns) do
+    if evs_usable then undo(t) else undo_unless_there(t) end
   end
   return type(problem) == 'table' and problem or redis.error_reply(problem)
 end
@@ -367,7 +367,9 @@ for i, t in ipairs(txns) do
   end
 end
 for i, t in ipairs(txns) do
-  if statuses[i] ~= '\1' and not stored_here[t.uid] then undo(t) end
+  if statuses[i] ~= '\1' and not stored_here[t.uid] then
+    if statuses[i] == '\5' then undo_unless_there(t) else undo(t) end
+  end
 end
 many('ZADD', K .. 'evs', evs)
 many('ZADD', K .. 'ds', ds)
