@@ -41,19 +41,19 @@ func loadScripts() (scripts, error) {
 		flags string
 		files []string
 	}{
-		{&s.commit, "", []string{"lib", "commit"}},
+		{&s.commit, "", []string{"lib", "records", "commit"}},
 		{&s.load, "no-writes", []string{"lib", "load"}},
-		{&s.claim, "allow-oom", []string{"lib", "claim"}},
-		{&s.extend, "allow-oom", []string{"lib", "extend"}},
-		{&s.settle, "allow-oom", []string{"lib", "settle"}},
-		{&s.change, "allow-oom", []string{"lib", "change"}},
-		{&s.add, "", []string{"lib", "change"}}, // changes that write further deliveries
-		{&s.enter, "allow-oom", []string{"lib", "enter"}},
+		{&s.claim, "allow-oom", []string{"lib", "due", "records", "claim"}},
+		{&s.extend, "allow-oom", []string{"lib", "records", "extend"}},
+		{&s.settle, "allow-oom", []string{"lib", "records", "settle"}},
+		{&s.change, "allow-oom", []string{"lib", "records", "change"}},
+		{&s.add, "", []string{"lib", "records", "change"}}, // changes that write further deliveries
+		{&s.enter, "allow-oom", []string{"lib", "records", "enter"}},
 		{&s.putRevision, "", []string{"lib", "put_revision"}},
-		{&s.retainAge, "allow-oom", []string{"lib", "remove", "retain_age"}},
-		{&s.retainSize, "allow-oom", []string{"lib", "remove", "retain_size"}},
+		{&s.retainAge, "allow-oom", []string{"lib", "records", "remove", "retain_age"}},
+		{&s.retainSize, "allow-oom", []string{"lib", "records", "remove", "retain_size"}},
 		{&s.retainRest, "allow-oom", []string{"lib", "retain_rest"}},
-		{&s.audit, "allow-oom", []string{"lib", "audit"}},
+		{&s.audit, "allow-oom", []string{"lib", "records", "audit"}},
 	} {
 		var b strings.Builder
 		b.WriteString("#!lua")
