@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/pointsman/pointsman/router/store"
 )
@@ -119,7 +120,7 @@ func (b *batch) states(t *store.Txn) {
 	for i := range t.States {
 		s := &t.States[i]
 		v := append(append(make([]byte, 0, 24), version(s.Read)...), version(s.Version)...)
-		b.rest = append(b.rest, s.Key, appendFloat(v, microsUp(s.Expires)), s.Data)
+		b.rest = append(b.rest, s.Key, appendFloat(v, lasting(s.Expires, t.Event.Received)), s.Data)
 	}
 }
 
@@ -143,6 +144,16 @@ func txnFlags(t *store.Txn) byte {
 // starts says whether a delivery asks to be leased and may be.
 func starts(t *store.Txn, d *store.Delivery) bool {
 	return d.Start && t.Lease > 0 && d.State == store.Ready && d.Lane == ""
+}
+
+// lasting is when a state expires: of one that comes with an event, how long after
+// its acceptance, as a negative number. The router's clock and the server's need
+// not agree.
+func lasting(expires, received time.Time) int64 {
+	if expires.IsZero() || received.IsZero() || !expires.After(received) {
+		return microsUp(expires)
+	}
+	return -int64((expires.Sub(received) + time.Microsecond - 1) / time.Microsecond)
 }
 
 // args are all arguments of commit.lua. The instance is empty if none has entered.

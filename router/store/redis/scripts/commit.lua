@@ -12,7 +12,8 @@
 --            before, how many states and deliveries, and of each delivery its state,
 --            flags (1 skip, 2 suspect, 4 a lane, 8 lease it if it can start), number
 --            of its action and starts; then key, packed
---            (version read, new version, 8 bytes each, expiry, 0 for never) and data
+--            (version read, new version, 8 bytes each, expiry: 0 for never, below 0: that long
+--            from now) and data
 --            of each state; id and the rest of the record, from attempts on, of each
 --            delivery. With an empty uid there is no event, and only the states are
 --            written.
@@ -167,7 +168,9 @@ end
 local function state(t, i)
   local from = t.at + 3 * i - 2
   local v = ARGV[from + 1]
-  return ARGV[from], sub(v, 1, 8), sub(v, 9, 16), unpack_('<d', v, 17), ARGV[from + 2]
+  local expires = unpack_('<d', v, 17)
+  if expires < 0 then expires = now - expires end
+  return ARGV[from], sub(v, 1, 8), sub(v, 9, 16), expires, ARGV[from + 2]
 end
 
 local function stale(t)
