@@ -249,6 +249,33 @@ func TestTwoWritersOfOneState(t *testing.T) {
 	})
 }
 
+// TestSteppedAgainIsAnotherTxn: a first try that the network brings late must not
+// meet the uid under which the second was stored.
+func TestSteppedAgainIsAnotherTxn(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		b := newBench(t, setup(t, onceRule, Action{Name: "bounce"}))
+		rival, err := New(b.cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := &between{Full: b.cfg.Store}
+		b.cfg.Store = s
+		b.build()
+		b.run()
+		s.before(func() {
+			for _, p := range b.batch(event(t, "rival", "sw1")) {
+				rival.commits.commit(context.Background(), []*pending{p})
+			}
+		})
+		b.accept(event(t, "mine", "sw1"))
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if len(s.uids) != 2 || s.uids[0] == s.uids[1] {
+			t.Fatalf("uids of the two tries: %v", s.uids)
+		}
+	})
+}
+
 func TestWaitsForTheStoreAtStart(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		b, m := moodyBench(t, setup(t, bounceRule, Action{Name: "bounce"}))

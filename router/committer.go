@@ -253,6 +253,7 @@ func (c *committer) sort(batch []*pending, txns []store.Txn, results []store.Res
 			p.finish(store.Result{}, fmt.Errorf("%w: rule state keeps changing", ErrUnavailable))
 		default:
 			p.tries++
+			p.uid = "" // what is stepped again is another Txn, and has its own documents
 			stale = append(stale, p)
 		}
 	}

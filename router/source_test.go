@@ -163,6 +163,8 @@ type between struct {
 	store.Full
 	mu sync.Mutex
 	do func()
+	// uids are those of the events that were committed, in order.
+	uids []string
 }
 
 func (s *between) before(do func()) {
@@ -175,6 +177,9 @@ func (s *between) Commit(ctx context.Context, txns ...store.Txn) ([]store.Result
 	s.mu.Lock()
 	do := s.do
 	s.do = nil
+	for i := range txns {
+		s.uids = append(s.uids, txns[i].Event.UID)
+	}
 	s.mu.Unlock()
 	if do != nil {
 		do()

@@ -154,18 +154,28 @@ func createSteps(t *testing.T, files []*ast.File) []string {
 	return steps
 }
 
-// redisSteps finds the scripts. They are all run by one function, in which the
-// points are; what the client is asked for beside only reads.
+// redisSteps finds the scripts. They are all sent by one function, between whose
+// points are the calls of send; what the client is asked for beside only reads.
 func redisSteps(t *testing.T) []string {
 	files := parse(t, "../../router/store/redis")
 	calls(files, func(in string, _ *ast.CallExpr) {
-		if in != "runTwice" {
+		if in != "send" {
 			t.Errorf("redis: %s runs a script: use run or runTwice, where the points are", in)
 		}
-	}, "Run", "Eval", "EvalSha", "FCall")
+	}, "Run", "Eval", "EvalSha", "FCall", "transact")
+	calls(files, func(in string, _ *ast.CallExpr) {
+		if in != "runTwice" {
+			t.Errorf("redis: %s sends a script: use run or runTwice, where the points are", in)
+		}
+	}, "send")
+	calls(files, func(in string, _ *ast.CallExpr) {
+		if in != "transact" {
+			t.Errorf("redis: %s writes without a script: have runTwice set documents, where the points are", in)
+		}
+	}, "MSet")
 	reads := []string{
 		"Close", "Subscribe", "HGetAll", "HKeys", "HGet", "Time", "Info", "ConfigGet", "Pipeline", "TxPipeline", "MGet", "ZScore", "HMGet",
-		"ZCard", "ZRange", "ZRangeArgsWithScores", "ZRevRangeByScoreWithScores", "ZRangeByScoreWithScores", "LRange", "Exec", "Get", "ZCount",
+		"ZCard", "ZRange", "MSet", "ZRangeArgsWithScores", "ZRevRangeByScoreWithScores", "ZRangeByScoreWithScores", "LRange", "Exec", "Get", "ZCount",
 	}
 	for _, f := range files {
 		ast.Inspect(f, func(n ast.Node) bool {
@@ -196,7 +206,7 @@ func redisSteps(t *testing.T) []string {
 	}
 	var steps []string
 	for _, path := range paths {
-		if name := strings.TrimSuffix(filepath.Base(path), ".lua"); name != "lib" && name != "remove" {
+		if name := strings.TrimSuffix(filepath.Base(path), ".lua"); !slices.Contains([]string{"lib", "records", "due", "remove"}, name) {
 			steps = append(steps, name)
 		}
 	}

@@ -18,6 +18,12 @@ func BenchmarkThroughput(b *testing.B) {
 	}
 }
 
+func BenchmarkStarted(b *testing.B) {
+	s := newServer(b, "--appendonly", "yes", "--appendfsync", "everysec")
+	storetest.Started(b, open(b, s.url(), "bench", nil))
+	report(b, s)
+}
+
 func BenchmarkLane(b *testing.B) {
 	for _, waiting := range []int{100, 20_000} {
 		b.Run(strconv.Itoa(waiting), func(b *testing.B) {

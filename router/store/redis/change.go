@@ -33,9 +33,12 @@ func (db *DB) Change(ctx context.Context, changes ...store.Change) ([]store.Chan
 		}
 		args = append(args, len(c.Also))
 		for j := range c.Also {
-			if args, err = deliveryArgs(args, &c.Also[j]); err != nil {
+			d := &c.Also[j]
+			if err = checkDelivery(d); err != nil {
 				return nil, fmt.Errorf("change %s: %w", c.ID, err)
 			}
+			call := appendCall(nil, d)
+			args = append(args, d.ID, appendInt([]byte{byte(d.State), newFlags(d)}, d.Starts), appendRest(nil, d, len(call)), call)
 			script = db.scripts.add
 		}
 	}

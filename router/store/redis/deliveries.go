@@ -58,15 +58,16 @@ func (db *DB) deliveries(ctx context.Context, q *store.DeliveryQuery) ([]store.D
 		if err != nil {
 			return nil, err
 		}
-		slices.SortFunc(found, func(a, b deliveryValue) int { return cmp.Compare(b.number, a.number) })
 		inner := keep
 		keep = func(d *deliveryValue) bool { return !beyond(d.number, &s) && inner(d) }
-		return pick(nil, found, keep, limit(q.Limit)), nil
+		return page(nil, found, keep, q), nil
 	}
-	if err := db.narrow(ctx, q, &s); err != nil {
+	leased, err := db.narrow(ctx, q, &s)
+	if err != nil {
 		return nil, err
 	}
-	var out []store.Delivery
+	first := s
+	var walked []deliveryValue
 	for {
 		round, err := db.next(ctx, &s)
 		if err != nil {
@@ -80,19 +81,42 @@ func (db *DB) deliveries(ctx context.Context, q *store.DeliveryQuery) ([]store.D
 		if err != nil {
 			return nil, err
 		}
-		out = pick(out, ds, keep, limit(q.Limit))
+		for i := range ds {
+			if keep(&ds[i]) {
+				walked = append(walked, ds[i])
+			}
+		}
 		old := func(d deliveryValue) bool { return !d.Created.Before(q.Since.Add(-skew)) }
-		if len(out) == limit(q.Limit) || len(round) < scanPage || !q.Since.IsZero() && len(ds) > 0 && !slices.ContainsFunc(ds, old) {
-			return out, nil
+		if len(walked) >= limit(q.Limit) || len(round) < scanPage || !q.Since.IsZero() && len(ds) > 0 && !slices.ContainsFunc(ds, old) {
+			break
 		}
 	}
+	ids, err := db.leased(ctx, leased)
+	if err != nil {
+		return nil, err
+	}
+	held, err := db.readDeliveries(ctx, ids)
+	if err != nil {
+		return nil, err
+	}
+	inner := keep
+	keep = func(d *deliveryValue) bool { return !beyond(d.number, &first) && inner(d) }
+	return page(walked, held, keep, q), nil
 }
 
-func pick(out []store.Delivery, from []deliveryValue, keep func(*deliveryValue) bool, n int) []store.Delivery {
-	for i := range from {
-		if len(out) < n && keep(&from[i]) {
-			out = append(out, from[i].Delivery)
+// page joins what is to be kept of what was found to what a walk gave, newest
+// first. What was leased since the walk met it is in both.
+func page(walked, found []deliveryValue, keep func(*deliveryValue) bool, q *store.DeliveryQuery) []store.Delivery {
+	for i := range found {
+		if keep(&found[i]) {
+			walked = append(walked, found[i])
 		}
+	}
+	slices.SortStableFunc(walked, func(a, b deliveryValue) int { return cmp.Compare(b.number, a.number) })
+	walked = slices.CompactFunc(walked, func(a, b deliveryValue) bool { return a.ID == b.ID })
+	var out []store.Delivery
+	for i := range walked[:min(len(walked), limit(q.Limit))] {
+		out = append(out, walked[i].Delivery)
 	}
 	return out
 }
@@ -139,16 +163,17 @@ func (db *DB) fewDeliveries(ctx context.Context, q *store.DeliveryQuery) (ids []
 }
 
 // narrow has a walk look at the indexes of the states that are asked for, if
-// they have one: what is done has none.
-func (db *DB) narrow(ctx context.Context, q *store.DeliveryQuery, s *span) error {
+// they have one: what is done has none. What is leased is not in order of numbers
+// but few; of which actions it is asked for is returned.
+func (db *DB) narrow(ctx context.Context, q *store.DeliveryQuery, s *span) (leased []string, err error) {
 	if len(q.States) == 0 || slices.Contains(q.States, store.Done) {
-		return nil
+		return nil, nil
 	}
 	actions := []string{q.Action}
 	if q.Action == "" {
 		counts, err := db.counts(ctx)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		actions = actions[:0]
 		for _, c := range counts {
@@ -159,38 +184,53 @@ func (db *DB) narrow(ctx context.Context, q *store.DeliveryQuery, s *span) error
 	}
 	s.keys = nil
 	for _, a := range actions {
-		open := false
 		for _, state := range q.States {
-			switch state {
-			case store.Ready, store.Leased:
-				if !open {
-					s.keys = append(s.keys, db.keys.open(a))
-				}
-				open = true
-			default:
-				s.keys = append(s.keys, db.keys.in(strconv.Itoa(int(state)), a))
+			if state == store.Leased {
+				leased = append(leased, a)
+			} else {
+				s.keys = append(s.keys, db.keys.in(state, a))
 			}
 		}
 	}
-	return nil
+	return leased, nil
+}
+
+// leased lists what is leased of some actions.
+func (db *DB) leased(ctx context.Context, actions []string) ([]string, error) {
+	if len(actions) == 0 {
+		return nil, nil
+	}
+	pipe := db.client.Pipeline()
+	parts := make([]*goredis.StringSliceCmd, len(actions))
+	for i, a := range actions {
+		parts[i] = pipe.ZRange(ctx, db.keys.leases(a), 0, -1)
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return nil, err
+	}
+	var ids []string
+	for _, p := range parts {
+		ids = append(ids, p.Val()...)
+	}
+	return ids, nil
 }
 
 func (db *DB) readDeliveries(ctx context.Context, ids []string) ([]deliveryValue, error) {
 	var out []deliveryValue
 	for part := range slices.Chunk(ids, scanPage) {
-		keys := make([]string, len(part))
-		for i, id := range part {
-			keys[i] = db.keys.delivery(id)
+		keys := make([]string, 0, 2*len(part))
+		for _, id := range part {
+			keys = append(keys, db.keys.delivery(id), db.keys.call(id))
 		}
 		values, err := db.values(ctx, keys)
 		if err != nil {
 			return nil, err
 		}
-		for i, v := range values {
-			if v == "" {
+		for i, id := range part {
+			if values[2*i] == "" {
 				continue // removed meanwhile
 			}
-			d, err := decodeDelivery(part[i], v)
+			d, err := decodeDelivery(id, values[2*i], values[2*i+1])
 			if err != nil {
 				return nil, err
 			}
@@ -231,19 +271,13 @@ func (db *DB) Counts(ctx context.Context) ([]store.Count, error) {
 	if err != nil {
 		return nil, db.fail("count deliveries", err)
 	}
-	leased, err := db.oldestLeased(ctx)
-	if err != nil {
-		return nil, db.fail("count deliveries", err)
-	}
 	for i := range out {
 		c := &out[i]
 		switch c.State {
 		case store.Leased:
-			c.Oldest = leased[c.Action]
-		case store.Ready:
-			c.Oldest, err = db.oldest(ctx, db.keys.open(c.Action), c.State)
-		case store.Held:
-			c.Oldest, err = db.oldest(ctx, db.keys.in("5", c.Action), c.State)
+			c.Oldest, err = db.oldestLeased(ctx, c.Action)
+		case store.Ready, store.Held:
+			c.Oldest, err = db.oldest(ctx, db.keys.in(c.State, c.Action), c.State)
 		default:
 		}
 		if err != nil {
@@ -253,28 +287,30 @@ func (db *DB) Counts(ctx context.Context) ([]store.Count, error) {
 	return out, nil
 }
 
-// oldestLeased tells for each action when the oldest of what is leased was made.
-func (db *DB) oldestLeased(ctx context.Context) (map[string]time.Time, error) {
-	ids, err := db.client.HKeys(ctx, db.keys.leases()).Result()
+// oldestLeased tells when the oldest of what is leased of an action was made.
+func (db *DB) oldestLeased(ctx context.Context, action string) (time.Time, error) {
+	ids, err := db.leased(ctx, []string{action})
 	if err != nil {
-		return nil, err
+		return time.Time{}, err
 	}
 	ds, err := db.readDeliveries(ctx, ids)
 	if err != nil {
-		return nil, err
+		return time.Time{}, err
 	}
-	slices.SortFunc(ds, func(a, b deliveryValue) int { return cmp.Compare(b.number, a.number) })
-	out := map[string]time.Time{}
+	var oldest *deliveryValue
 	for i := range ds {
-		if ds[i].State == store.Leased {
-			out[ds[i].Action] = ds[i].Created
+		if d := &ds[i]; d.State == store.Leased && (oldest == nil || d.number < oldest.number) {
+			oldest = d
 		}
 	}
-	return out, nil
+	if oldest == nil {
+		return time.Time{}, nil
+	}
+	return oldest.Created, nil
 }
 
-// oldest walks an index up to the first delivery in a state: few before it are
-// in the other one, those that are leased.
+// oldest walks an index up to the first delivery in a state: others are there
+// only if they have just changed.
 func (db *DB) oldest(ctx context.Context, key string, state store.DeliveryState) (time.Time, error) {
 	s := span{keys: []string{key}, from: "-inf", up: true}
 	for {

@@ -2,6 +2,8 @@ package redis
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"strconv"
@@ -11,82 +13,98 @@ import (
 )
 
 // statusOwn: commit.lua has written the same uid before.
-const statusOwn = 5
+const statusOwn store.Status = 5
 
-// Commit implements store.Store. The Txns of one call are one script.
+// Commit implements store.Store. The Txns of one call are one transaction: what
+// never changes of them is set by it, all else by one script, which also deletes
+// again what belongs to a Txn that it refuses.
 func (db *DB) Commit(ctx context.Context, txns ...store.Txn) ([]store.Result, error) {
 	if len(txns) == 0 {
 		return nil, nil
 	}
-	args := []any{len(txns)}
+	b := newBatch(db.keys, len(txns))
 	for i := range txns {
-		var err error
-		if args, err = txnArgs(args, &txns[i]); err != nil {
+		if err := b.add(&txns[i]); err != nil {
 			return nil, fmt.Errorf("commit: %w", err)
 		}
 	}
-	out, repeated, err := db.runTwice(ctx, "commit", db.scripts.commit, args...)
+	instance, start, _ := db.entered() // who has not entered leases nothing
+	out, repeated, err := db.runTwice(ctx, "commit", db.scripts.commit, b.documents, b.args(instance, start)...)
 	if err != nil {
 		return nil, err
 	}
-	if len(out) != 2*len(txns) {
+	results, ok := committed(txns, out, repeated)
+	if !ok {
 		return nil, db.fail("commit", errCorrupt)
 	}
-	results := make([]store.Result, len(txns))
 	for i := range results {
-		results[i] = store.Result{Status: store.Status(number(out[2*i])), UID: text(out[2*i+1])}
-		if int(results[i].Status) == statusOwn {
-			// Written by this very call if that had to be repeated, else before.
-			results[i].Status = store.StatusNew
-			if !repeated && txns[i].Dedup > 0 {
-				results[i].Status = store.StatusDuplicate
-			}
-		}
-		if results[i].Status == store.StatusNew && len(txns[i].Deliveries) > 0 {
+		if left(&txns[i], &results[i]) {
 			db.signal()
+			break
 		}
 	}
 	return results, nil
 }
 
-// txnArgs are the arguments that read_txn of commit.lua takes.
-func txnArgs(args []any, t *store.Txn) ([]any, error) {
-	ev := &t.Event
-	alone := ev.UID == "" && ev.ID == "" && t.Dedup == 0 && len(t.Deliveries) == 0 // states alone
-	if ev.UID == "" && !alone || len(ev.UID) > maxID || len(ev.Revision) > maxName {
-		return nil, fmt.Errorf("event %q: its uid must have 1 to %d bytes, its revision at most %d", ev.ID, maxID, maxName)
+// committed reads the answer of commit.lua.
+func committed(txns []store.Txn, out []any, repeated bool) (results []store.Result, ok bool) {
+	if len(out) < 3 || len(text(out[0])) != len(txns) {
+		return nil, false
 	}
-	rest, err := encodeEvent(ev)
-	if err != nil {
-		return nil, err
-	}
-	mark := ""
-	if t.Dedup > 0 {
-		mark = identity(ev)
-	}
-	args = append(args, mark, t.Dedup.Microseconds(), flag(t.Strict), ev.Digest[:], ev.UID, micros(ev.Received),
-		ev.Revision, idHash(ev.ID), rest, len(t.States))
-	for i := range t.States {
-		s := &t.States[i]
-		args = append(args, s.Key, version(s.Read), version(s.Version), lasting(s.Expires, ev.Received), s.Data)
-	}
-	args = append(args, len(t.Deliveries))
-	for i := range t.Deliveries {
-		if args, err = deliveryArgs(args, &t.Deliveries[i]); err != nil {
-			return nil, err
+	statuses, leased, rest := text(out[0]), text(out[1]), out[3:]
+	epoch, _ := strconv.ParseUint(text(out[2]), 10, 64)
+	next := func() string {
+		if len(rest) == 0 {
+			return ""
 		}
+		s := text(rest[0])
+		rest = rest[1:]
+		return s
 	}
-	return args, nil
+	results = make([]store.Result, len(txns))
+	for i := range results {
+		r, t := &results[i], &txns[i]
+		r.Status, r.UID = store.Status(statuses[i]), t.Event.UID
+		switch r.Status {
+		case statusOwn:
+			// Written by this very call if that had to be repeated, else before.
+			r.Status = store.StatusNew
+			if !repeated && t.Dedup > 0 {
+				r.Status = store.StatusDuplicate
+			}
+		case store.StatusStale:
+			r.UID = ""
+		case store.StatusDuplicate, store.StatusConflict:
+			r.UID = next()
+		default:
+		}
+		if len(leased) < len(t.Deliveries) {
+			continue // nothing was leased
+		}
+		for j, how := range []byte(leased[:len(t.Deliveries)]) {
+			if how != 0 && r.Leased == nil {
+				r.Leased = make([]uint64, len(t.Deliveries))
+			}
+			switch how {
+			case 1:
+				r.Leased[j] = epoch
+			case 2:
+				r.Leased[j], _ = strconv.ParseUint(next(), 10, 64)
+			}
+		}
+		leased = leased[len(t.Deliveries):]
+	}
+	return results, true
 }
 
-// lasting is when a state expires: of one that comes with an event, how long after
-// its acceptance, as a negative number. The router's clock and the server's need
-// not agree.
-func lasting(expires, received time.Time) int64 {
-	if expires.IsZero() || received.IsZero() || !expires.After(received) {
-		return microsUp(expires)
+// left says whether a Txn has left something that is ready.
+func left(t *store.Txn, r *store.Result) bool {
+	for i := range t.Deliveries {
+		if r.Status == store.StatusNew && t.Deliveries[i].State == store.Ready && (len(r.Leased) == 0 || r.Leased[i] == 0) {
+			return true
+		}
 	}
-	return -int64((expires.Sub(received) + time.Microsecond - 1) / time.Microsecond)
+	return false
 }
 
 // Load implements store.Store.
@@ -128,43 +146,91 @@ func (db *DB) Claim(ctx context.Context, op store.OpID, wants []store.Want, ttl 
 	if err != nil {
 		return nil, 0, err
 	}
-	if len(out)%4 != 1 {
+	if len(out)%2 != 1 {
 		return nil, 0, db.fail("claim", errCorrupt)
 	}
 	us, err := strconv.ParseInt(text(out[0]), 10, 64)
 	if err != nil {
 		return nil, 0, db.fail("claim", errCorrupt)
 	}
-	var leases []store.Lease
-	for out = out[1:]; len(out) > 0; out = out[4:] {
-		l, err := decodeLease(text(out[0]), text(out[1]), text(out[2]), text(out[3]))
+	leases, err := db.leases(ctx, out[1:])
+	return leases, time.Duration(us) * time.Microsecond, err
+}
+
+// leases completes what the script has leased, ids and records, by what never
+// changes of it. Where that was deleted from outside the delivery becomes dead.
+func (db *DB) leases(ctx context.Context, out []any) ([]store.Lease, error) {
+	n := len(out) / 2
+	if n == 0 {
+		return nil, nil
+	}
+	keys, ds := make([]string, 0, 2*n), make([]deliveryValue, n)
+	for i := range n {
+		var err error
+		if ds[i], err = decodeDelivery(text(out[2*i]), text(out[2*i+1]), ""); err != nil {
+			return nil, db.fail("claim", err)
+		}
+		keys = append(keys, db.keys.call(ds[i].ID), db.keys.event(ds[i].EventUID))
+	}
+	values, err := db.values(ctx, keys)
+	if err != nil {
+		return nil, db.fail("claim", err)
+	}
+	leases := make([]store.Lease, 0, n)
+	var missing []store.Outcome
+	for i := range n {
+		d, call, event := &ds[i], values[2*i], values[2*i+1]
+		if call == "" || event == "" {
+			missing = append(missing, dead(d, event == ""))
+			continue
+		}
+		l, err := lease(d, call, event)
 		if err != nil {
-			return nil, 0, db.fail("claim", err)
+			return nil, db.fail("claim", err)
 		}
 		leases = append(leases, l)
 	}
-	return leases, time.Duration(us) * time.Microsecond, nil
+	if len(missing) > 0 {
+		if _, err := db.Settle(ctx, missing...); err != nil {
+			return nil, err
+		}
+	}
+	return leases, nil
 }
 
-func decodeLease(id, record, event, lost string) (store.Lease, error) {
-	d, err := decodeDelivery(id, record)
+// dead is the outcome of a delivery that cannot be run.
+func dead(d *deliveryValue, event bool) store.Outcome {
+	what := "its call"
+	if event {
+		what = "the event"
+	}
+	return store.Outcome{
+		ID: d.ID, Epoch: d.Epoch, State: store.Dead, Reason: d.Reason, Attempts: d.Attempts, Crashes: d.Crashes, Suspect: d.Suspect,
+		Error: what + " is missing from Redis: its key was deleted from outside",
+	}
+}
+
+func lease(d *deliveryValue, call, event string) (store.Lease, error) {
+	if err := decodeCall(&d.Delivery, call); err != nil {
+		return store.Lease{}, fmt.Errorf("delivery %s: %w", d.ID, err)
+	}
+	doc, err := eventJSON(d.EventUID, event)
 	if err != nil {
 		return store.Lease{}, err
 	}
-	ev, err := decodeEvent(d.EventUID, event)
-	if err != nil {
-		return store.Lease{}, err
-	}
-	l := store.Lease{Delivery: d.Delivery, Epoch: d.Epoch, Number: d.Starts, Event: ev.JSON}
+	l := store.Lease{Delivery: d.Delivery, Epoch: d.Epoch, Number: d.Starts, Event: doc}
 	l.Delivery.Starts--
-	if lost != "" {
-		a, err := decodeAttempt(lost)
-		if err != nil {
-			return store.Lease{}, fmt.Errorf("delivery %s: %w", id, err)
-		}
-		l.Lost = &a
+	if d.uncertain {
+		l.Lost = d.last
 	}
 	return l, nil
+}
+
+// holder tells instances and their starts apart in records; an instance is the
+// first 8 bytes.
+func holder(instance string, start uint64) string {
+	h := sha256.Sum256([]byte(instance))
+	return string(binary.LittleEndian.AppendUint32(h[:8:8], uint32(start)))
 }
 
 // asInstance begins the arguments of what a newer start fences off.
@@ -176,7 +242,7 @@ func (db *DB) asInstance(what string, before ...any) ([]any, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", what, err)
 	}
-	return append(before, instance, strconv.FormatUint(start, 10)), nil
+	return append(before, instance, strconv.FormatUint(start, 10), holder(instance, start)), nil
 }
 
 // Extend implements store.Store.
@@ -224,14 +290,10 @@ func (db *DB) Settle(ctx context.Context, outcomes ...store.Outcome) ([]store.Se
 		if len(o.Reason) > maxName {
 			return nil, fmt.Errorf("settle %s: its reason is too long", o.ID)
 		}
-		args = append(args, o.ID, o.Epoch, int(o.State), o.Reason, o.Delay.Microseconds(), o.Attempts, o.Crashes,
-			flag(o.Suspect), o.Error, flag(o.Attempt != nil))
-		if a := o.Attempt; a != nil {
-			if len(a.Outcome) > maxName {
-				return nil, fmt.Errorf("settle %s: the word for its outcome is too long", o.ID)
-			}
-			args = append(args, micros(a.Started), micros(a.Ended), a.Outcome, a.Error, a.Output)
+		if o.Attempt != nil && len(o.Attempt.Outcome) > maxName {
+			return nil, fmt.Errorf("settle %s: the word for its outcome is too long", o.ID)
 		}
+		args = appendOutcome(args, o)
 	}
 	out, err := db.run(ctx, "settle", db.scripts.settle, args...)
 	if err != nil {
@@ -250,12 +312,27 @@ func (db *DB) Settle(ctx context.Context, outcomes ...store.Outcome) ([]store.Se
 	return settled, nil
 }
 
+// appendOutcome appends the arguments that settle.lua takes for each.
+func appendOutcome(args []any, o *store.Outcome) []any {
+	var attempt []byte
+	flags := byte(0)
+	if o.Attempt != nil {
+		flags, attempt = 1, appendAttempt(nil, o.Attempt)
+	}
+	if o.Suspect {
+		flags |= 2
+	}
+	b := append(appendFloat(make([]byte, 0, 26), int64(o.Epoch)), byte(o.State), flags)
+	b = appendInt(appendInt(appendFloat(b, o.Delay.Microseconds()), o.Attempts), o.Crashes)
+	return append(args, o.ID, b, appendText(appendShort(nil, o.Reason), o.Error), attempt)
+}
+
 // Enter implements store.Keeper.
 func (db *DB) Enter(ctx context.Context, inst store.Instance) (uint64, error) {
 	if inst.ID == "" {
 		return 0, errors.New("enter: the instance has no id")
 	}
-	out, err := db.run(ctx, "enter", db.scripts.enter, inst.ID, inst.PID, inst.Host)
+	out, err := db.run(ctx, "enter", db.scripts.enter, inst.ID, inst.PID, inst.Host, holder(inst.ID, 0)[:8])
 	if err != nil {
 		return 0, err
 	}

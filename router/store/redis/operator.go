@@ -257,23 +257,24 @@ func (db *DB) numbersOf(ctx context.Context, id string) ([]int64, error) {
 }
 
 func (db *DB) readEvents(ctx context.Context, ids []goredis.Z) ([]eventValue, error) {
-	keys := make([]string, len(ids))
-	for i, z := range ids {
-		keys[i] = db.keys.event(text(z.Member))
+	keys := make([]string, 0, 2*len(ids))
+	for _, z := range ids {
+		keys = append(keys, db.keys.event(text(z.Member)), db.keys.duplicates(text(z.Member)))
 	}
 	values, err := db.values(ctx, keys)
 	if err != nil {
 		return nil, err
 	}
 	var out []eventValue
-	for i, v := range values {
-		if v == "" {
+	for i, z := range ids {
+		if values[2*i] == "" {
 			continue // removed meanwhile
 		}
-		ev, err := decodeEvent(text(ids[i].Member), v)
+		ev, err := decodeEvent(text(z.Member), values[2*i])
 		if err != nil {
 			return nil, err
 		}
+		ev.Duplicates, _ = strconv.Atoi(values[2*i+1])
 		out = append(out, ev)
 	}
 	return out, nil
@@ -301,9 +302,12 @@ func (db *DB) History(ctx context.Context, id string) ([]store.Attempt, error) {
 		}
 		out = append(out, a)
 	}
-	d, err := decodeDelivery(id, record.Val())
+	d, err := decodeDelivery(id, record.Val(), "")
 	if err != nil {
 		return nil, db.fail("read history", err)
+	}
+	if d.last != nil {
+		out = append(out, *d.last)
 	}
 	if d.State == store.Leased {
 		out = append(out, store.Attempt{Number: d.Starts, Started: d.started, Outcome: "running"})

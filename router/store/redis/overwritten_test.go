@@ -50,18 +50,18 @@ func leasedAndReady(t *testing.T, db *redis.DB) *store.Lease {
 func TestSharedKeyOfAnotherType(t *testing.T) {
 	t.Parallel()
 	for key, users := range map[string][]string{
-		"q:a":      {"commit", "claim", "settle", "change"},
-		"x:open:a": {"commit", "claim", "settle", "change"},
-		"x:4:a":    {"claim", "change"},
-		"counts":   {"commit", "claim", "settle", "change"},
-		"meta":     {"commit", "claim", "settle", "change"},
-		"leases":   {"commit", "claim", "settle", "change"},
-		"inst":     {"claim", "settle"},
-		"evs":      {"commit"},
-		"ds":       {"commit", "change"},
-		"revrefs":  {"commit"},
-		"i:0":      {"commit"},
-		"s:k":      {"commit"},
+		"q:a":     {"commit", "claim", "settle", "change"},
+		"x:1:a":   {"commit", "claim", "settle", "change"},
+		"l:a":     {"commit", "claim", "settle", "change"},
+		"x:4:a":   {"change"},
+		"counts":  {"commit", "claim", "settle", "change"},
+		"meta":    {"commit", "claim", "settle", "change"},
+		"inst":    {"claim", "settle"},
+		"evs":     {"commit"},
+		"ds":      {"commit", "change"},
+		"revrefs": {"commit"},
+		"i:0":     {"commit"},
+		"s:k":     {"commit"},
 	} {
 		t.Run(key, func(t *testing.T) {
 			t.Parallel()

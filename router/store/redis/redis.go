@@ -3,7 +3,8 @@
 // one of them at a time.
 //
 // Every change is one Lua script (scripts/*.lua), so it happens as a whole and
-// at one time of the server's clock. Every script may be repeated: after a lost
+// at one time of the server's clock; what never changes of an event is set in the
+// same transaction as the script that accepts it. Every script may be repeated: after a lost
 // reply the same call answers the same and changes nothing more.
 //
 // Times are kept in microseconds.

@@ -41,19 +41,19 @@ func loadScripts() (scripts, error) {
 		flags string
 		files []string
 	}{
-		{&s.commit, "", []string{"lib", "commit"}},
+		{&s.commit, "", []string{"lib", "records", "commit"}},
 		{&s.load, "no-writes", []string{"lib", "load"}},
-		{&s.claim, "allow-oom", []string{"lib", "claim"}},
-		{&s.extend, "allow-oom", []string{"lib", "extend"}},
-		{&s.settle, "allow-oom", []string{"lib", "settle"}},
-		{&s.change, "allow-oom", []string{"lib", "change"}},
-		{&s.add, "", []string{"lib", "change"}}, // changes that write further deliveries
-		{&s.enter, "allow-oom", []string{"lib", "enter"}},
+		{&s.claim, "allow-oom", []string{"lib", "due", "records", "claim"}},
+		{&s.extend, "allow-oom", []string{"lib", "records", "extend"}},
+		{&s.settle, "allow-oom", []string{"lib", "records", "settle"}},
+		{&s.change, "allow-oom", []string{"lib", "records", "change"}},
+		{&s.add, "", []string{"lib", "records", "change"}}, // changes that write further deliveries
+		{&s.enter, "allow-oom", []string{"lib", "records", "enter"}},
 		{&s.putRevision, "", []string{"lib", "put_revision"}},
-		{&s.retainAge, "allow-oom", []string{"lib", "remove", "retain_age"}},
-		{&s.retainSize, "allow-oom", []string{"lib", "remove", "retain_size"}},
+		{&s.retainAge, "allow-oom", []string{"lib", "records", "remove", "retain_age"}},
+		{&s.retainSize, "allow-oom", []string{"lib", "records", "remove", "retain_size"}},
 		{&s.retainRest, "allow-oom", []string{"lib", "retain_rest"}},
-		{&s.audit, "allow-oom", []string{"lib", "audit"}},
+		{&s.audit, "allow-oom", []string{"lib", "records", "audit"}},
 	} {
 		var b strings.Builder
 		b.WriteString("#!lua")
@@ -80,26 +80,27 @@ const repeatAfter = 20 * time.Millisecond
 // text. A call whose connection broke is repeated once: every script answers a
 // repetition the same. The result is an array.
 func (db *DB) run(ctx context.Context, what string, s *script, args ...any) ([]any, error) {
-	out, _, err := db.runTwice(ctx, what, s, args...)
+	out, _, err := db.runTwice(ctx, what, s, nil, args...)
 	return out, err
 }
 
-// runTwice is run, and says whether the call was repeated. Every script passes
+// runTwice is run, and says whether the call was repeated. The documents, keys and
+// values, are set in the same transaction, before the script. Every script passes
 // here, and is so a point at which a torture run ends the process.
-func (db *DB) runTwice(ctx context.Context, what string, s *script, args ...any) (out []any, repeated bool, err error) {
+func (db *DB) runTwice(ctx context.Context, what string, s *script, documents []any, args ...any) (out []any, repeated bool, err error) {
 	if db.isClosed() {
 		return nil, false, store.ErrClosed
 	}
-	keys, args := []string{db.keys.prefix}, append([]any{db.clock()}, args...)
+	args = append([]any{db.clock()}, args...)
 	crashpoint.Here(s.name, crashpoint.Before)
-	v, err := s.Run(ctx, db.client, keys, args...).Result()
+	v, err := db.send(ctx, s, documents, args)
 	crashpoint.Here(s.name, crashpoint.After)
 	if err != nil && broken(err) && ctx.Err() == nil {
 		t := time.NewTimer(repeatAfter)
 		select {
 		case <-t.C:
 			repeated = true
-			v, err = s.Run(ctx, db.client, keys, args...).Result()
+			v, err = db.send(ctx, s, documents, args)
 		case <-ctx.Done():
 			t.Stop()
 		}
@@ -111,6 +112,35 @@ func (db *DB) runTwice(ctx context.Context, what string, s *script, args ...any)
 		return list, repeated, nil
 	}
 	return []any{v}, repeated, nil
+}
+
+// send makes one call, and another one if the server has forgotten the script.
+// What that sets of documents twice is the same.
+func (db *DB) send(ctx context.Context, s *script, documents, args []any) (any, error) {
+	keys := []string{db.keys.prefix}
+	if len(documents) == 0 {
+		return s.Run(ctx, db.client, keys, args...).Result()
+	}
+	v, err := db.transact(ctx, documents, func(pipe goredis.Scripter) *goredis.Cmd { return s.EvalSha(ctx, pipe, keys, args...) })
+	if err != nil && strings.HasPrefix(err.Error(), "NOSCRIPT") {
+		v, err = db.transact(ctx, documents, func(pipe goredis.Scripter) *goredis.Cmd { return s.Eval(ctx, pipe, keys, args...) })
+	}
+	return v, err
+}
+
+// transact sets documents and runs a script, both or neither.
+func (db *DB) transact(ctx context.Context, documents []any, run func(goredis.Scripter) *goredis.Cmd) (any, error) {
+	pipe := db.client.TxPipeline()
+	set := pipe.MSet(ctx, documents...)
+	script := run(pipe)
+	_, err := pipe.Exec(ctx)
+	for _, e := range []error{set.Err(), script.Err()} {
+		// Why a command was not taken says more than that the whole was discarded.
+		if e != nil && !strings.HasPrefix(e.Error(), "EXECABORT") {
+			return nil, e
+		}
+	}
+	return script.Val(), err
 }
 
 // broken says that the connection broke, so that it is unknown whether the
@@ -139,6 +169,7 @@ func refusal(err error) error {
 		{"PMGONE", fmt.Errorf("%w, or Redis was emptied or restored from an older copy: this start is not registered there any more; restart the router",
 			store.ErrFenced)},
 		{"PMFULL", store.ErrFull},
+		{"PMLAYOUT", errLayout},
 		{"PMTYPE", fmt.Errorf("a key was overwritten from outside:%s; docs/redis.md says what to do", overwritten)},
 		{"OOM", fmt.Errorf("%w; Redis is at its maxmemory: raise it, or lower retention.size", err)},
 		{"NOPERM", fmt.Errorf("%w; docs/redis.md lists what the user must be allowed", err)},

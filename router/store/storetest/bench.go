@@ -18,7 +18,13 @@ const producers = 64
 // Throughput measures events that are committed, claimed and settled as the
 // router does it: what waits is committed together, at most 128 at a time, and
 // so are outcomes. An event has 1.1 KB and one delivery.
-func Throughput(b *testing.B, s store.Full) {
+func Throughput(b *testing.B, s store.Full) { throughput(b, s, false) }
+
+// Started is Throughput with deliveries that are leased as they are written, as
+// in a router with free slots: nothing is claimed.
+func Started(b *testing.B, s store.Full) { throughput(b, s, true) }
+
+func throughput(b *testing.B, s store.Full, start bool) {
 	ctx := b.Context()
 	if _, err := s.Enter(ctx, store.Instance{ID: "bench"}); err != nil {
 		b.Fatal(err)
@@ -28,6 +34,7 @@ func Throughput(b *testing.B, s store.Full) {
 		done chan struct{}
 	}
 	in := make(chan sent, producers)
+	started := make(chan store.LeaseRef, producers)
 	data := []byte(`{"data":"` + strings.Repeat("x", 1100) + `"}`)
 	b.ResetTimer()
 	var wg sync.WaitGroup
@@ -48,9 +55,11 @@ func Throughput(b *testing.B, s store.Full) {
 			if err != nil {
 				b.Error(err)
 			}
-			for _, r := range results {
-				if r.Status != store.StatusNew {
-					b.Errorf("a new event has status %d", r.Status)
+			for i, r := range results {
+				if r.Status != store.StatusNew || start && len(r.Leased) == 0 {
+					b.Errorf("a new event has status %d, leases %v", r.Status, r.Leased)
+				} else if start {
+					started <- store.LeaseRef{ID: txns[i].Deliveries[0].ID, Epoch: r.Leased[0]}
 				}
 			}
 			for _, w := range waiting {
@@ -61,9 +70,17 @@ func Throughput(b *testing.B, s store.Full) {
 	wg.Go(func() { // claim and settle
 		idle := 0
 		for settled := 0; settled < b.N && !b.Failed(); {
-			leases, _, err := s.Claim(ctx, store.OpID(uuid.NewString()), []store.Want{{Action: "a", N: 64}}, 15*time.Second)
-			if err != nil {
-				b.Error(err)
+			var leases []store.LeaseRef
+			if start {
+				leases = together(started)
+			} else {
+				claimed, _, err := s.Claim(ctx, store.OpID(uuid.NewString()), []store.Want{{Action: "a", N: 64}}, 15*time.Second)
+				if err != nil {
+					b.Error(err)
+				}
+				for i := range claimed {
+					leases = append(leases, claimed[i].Ref())
+				}
 			}
 			if len(leases) == 0 {
 				select {
@@ -80,7 +97,7 @@ func Throughput(b *testing.B, s store.Full) {
 			outcomes := make([]store.Outcome, len(leases))
 			for i := range leases {
 				outcomes[i] = store.Outcome{
-					ID: leases[i].Delivery.ID, Epoch: leases[i].Epoch, State: store.Done, Attempts: 1,
+					ID: leases[i].ID, Epoch: leases[i].Epoch, State: store.Done, Attempts: 1,
 					Attempt: &store.Attempt{Number: 1, Outcome: "done"},
 				}
 			}
@@ -108,7 +125,9 @@ func Throughput(b *testing.B, s store.Full) {
 				t.Deliveries = []store.Delivery{{
 					ID: uuid.Must(uuid.NewV7()).String(), EventUID: t.Event.UID, EventID: t.Event.ID, Source: "s", CESource: "/c",
 					Rule: "r", Action: "a", State: store.Ready, Params: []byte(`{"args":["--port","eth1"]}`), Created: now, Budget: now,
+					Start: start,
 				}}
+				t.Lease = 15 * time.Second
 				done := make(chan struct{})
 				in <- sent{t, done}
 				<-done
@@ -119,6 +138,20 @@ func Throughput(b *testing.B, s store.Full) {
 	close(in)
 	wg.Wait()
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
+}
+
+// together gives what is there, at least one.
+func together(started <-chan store.LeaseRef) []store.LeaseRef {
+	refs := []store.LeaseRef{<-started}
+	for len(refs) < 64 {
+		select {
+		case r := <-started:
+			refs = append(refs, r)
+		default:
+			return refs
+		}
+	}
+	return refs
 }
 
 // Lane measures how one delivery of a lane follows another while many wait: one

@@ -1,23 +1,26 @@
 -- Renews leases.
 --
--- ARGV[2..]  instance, start, ttl in microseconds, then id and epoch of each
+-- ARGV[2..]  instance, start, holder, ttl in microseconds, then id and epoch of each
 -- Result     1 for each that is still held, else 0
 --
 -- After it: I1.
-local instance, start, ttl = arg(), arg(), num()
+local instance, start, holder, ttl = arg(), arg(), arg(), num()
 local refused = fence(instance, start)
 if refused then return refused end
+local ids, epochs = {}, {}
+while at < #ARGV do ids[#ids + 1], epochs[#epochs + 1] = arg(), num() end
+load_all(ids)
 local out = {}
-while at < #ARGV do
-  local id, epoch = arg(), num()
-  local r = load(id)
-  if r and r.state == LEASED and r.epoch == epoch then
+for i, id in ipairs(ids) do
+  local r = loaded[id]
+  if r and r.state == LEASED and r.epoch == epochs[i] and r.holder == holder then
     r.due = now + ttl
-    call('ZADD', K .. 'q:' .. r.action, r.due, id)
+    zadd('l:', r.action, r.due, id)
     save(r)
-    out[#out + 1] = 1
+    out[i] = 1
   else
-    out[#out + 1] = 0
+    out[i] = 0
   end
 end
+flush()
 return out

@@ -13,25 +13,25 @@ end
 local function listed(uid, event)
   local own = ''
   if event then
-    local n = struct.unpack('<I4', event, 22)
-    own = string.sub(event, 26, 25 + n)
+    own = struct.unpack('<I4c0', event, 10)
   end
   return ids_of(own .. (call('GET', K .. 'l:' .. uid) or ''))
 end
 
 -- remove_delivery removes one that is done, dead or cancelled.
 local function remove_delivery(r)
+  local m = middle(r)
   for _, a in ipairs(call('LRANGE', K .. 'h:' .. r.id, 0, -1)) do grown = grown - #a - ATTEMPT_COST end
-  grown = grown - #r.raw - DELIVERY_COST
-  unindex(r)
-  call('DEL', K .. 'd:' .. r.id, K .. 'h:' .. r.id)
+  grown = grown - #r.raw - m.calls - DELIVERY_COST
+  leave(r)
+  call('DEL', K .. 'd:' .. r.id, K .. 'c:' .. r.id, K .. 'h:' .. r.id)
   call('ZREM', K .. 'ds', r.id)
-  if call('EXISTS', K .. 'e:' .. r.event) == 1 then return end
+  if call('EXISTS', K .. 'e:' .. m.event) == 1 then return end
   local left = {}
-  for _, id in ipairs(listed(r.event)) do
+  for _, id in ipairs(listed(m.event)) do
     if id ~= r.id then left[#left + 1] = struct.pack('Bc0', #id, id) end
   end
-  if #left > 0 then call('SET', K .. 'l:' .. r.event, table.concat(left)) else call('DEL', K .. 'l:' .. r.event) end
+  if #left > 0 then call('SET', K .. 'l:' .. m.event, table.concat(left)) else call('DEL', K .. 'l:' .. m.event) end
 end
 
 -- remove_event removes an event unless a delivery of it is neither done nor
@@ -51,9 +51,9 @@ local function remove_event(uid)
       left[#left + 1] = struct.pack('Bc0', #id, id)
     end
   end
-  local _, revision = struct.unpack('<I4c0I2c0', e, 22)
+  local _, revision = struct.unpack('<I4c0I2c0', e, 10)
   if #left > 0 then call('SET', K .. 'l:' .. uid, table.concat(left)) else call('DEL', K .. 'l:' .. uid) end
-  call('DEL', K .. 'e:' .. uid)
+  call('DEL', K .. 'e:' .. uid, K .. 'u:' .. uid)
   call('ZREM', K .. 'evs', uid)
   if revision ~= '' and call('HINCRBY', K .. 'revrefs', revision, -1) <= 0 then call('HDEL', K .. 'revrefs', revision) end
   grown = grown - #e - EVENT_COST

@@ -14,12 +14,8 @@ for i = 1, #page, 2 do
   local id = page[i]
   after = page[i + 1]
   if what == 'events' then
-    local e = call('GETRANGE', K .. 'e:' .. id, 0, 20)
-    local received = 0
-    if #e == 21 then
-      local _
-      _, _, received = struct.unpack('<BI4d', e)
-    end
+    local e = call('GETRANGE', K .. 'e:' .. id, 0, 8)
+    local received = #e == 9 and struct.unpack('<d', e, 2) or 0
     if received > cutoff then
       more = false
       break
@@ -29,7 +25,7 @@ for i = 1, #page, 2 do
     local r = load(id)
     if not r then
       call('ZREM', K .. 'ds', id)
-    elseif r.created > cutoff then
+    elseif middle(r).created > cutoff then
       more = false
       break
     elseif r.updated <= cutoff and (r.state == DONE or r.state == DEAD or r.state == CANCELLED) then

@@ -34,7 +34,7 @@ for i = 1, #page, 2 do
     if remove_event(id) then events = events + 1 end
   else
     local r = load(id)
-    if r and call('EXISTS', K .. 'e:' .. r.event) == 0 then drop(id) end
+    if r and call('EXISTS', K .. 'e:' .. middle(r).event) == 0 then drop(id) end
   end
 end
 finish()

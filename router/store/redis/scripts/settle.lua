@@ -1,56 +1,62 @@
 -- Stores outcomes, each for itself.
 --
--- ARGV[2..]  instance, start, the number of outcomes, for each: id, epoch,
---            state, reason, delay in microseconds, attempts, crashes, suspect
---            (0, 1), error, and 0 or 1 followed by started, ended, outcome, error
---            and output of the attempt.
+-- ARGV[2..]  instance, start, holder, the number of outcomes, for each: id; epoch, state,
+--            flags (1 an attempt, 2 suspect), delay in microseconds, attempts and
+--            crashes, packed; reason and error as an ENDING has them; the attempt
+--            without its number, '' for none.
 -- Result     for each 1 stored (now or before), 2 the delivery was cancelled
 --            meanwhile, 3 the lease is not this one's any more
 --
--- After it: I1, I2, I5; an outcome is in the history once, however often it came. A
+-- After it: I1, I5; an outcome is in the history once, however often it came. A
 -- delivery that was cancelled and ordered to run again while this attempt went
 -- on is due.
-local instance, start = arg(), arg()
+local instance, start, holder = arg(), arg(), arg()
 need_shared()
-need('hash', 'inst')
 local refused = fence(instance, start)
 if refused then return refused end
 
-local function read_outcome()
-  local o = {
-    id = arg(), epoch = num(), state = num(), reason = arg(), delay = num(), attempts = num(), crashes = num(),
-    suspect = arg() == '1', error = arg(),
-  }
-  if arg() == '1' then
-    o.attempt = { started = num(), ended = num(), outcome = arg(), error = arg(), output = arg() }
-  end
-  return o
-end
-
-local function finished(r, a, replace)
+-- noted is the ending of a record once an attempt is over: the one before it
+-- goes into h:ID.
+local function noted(r, o)
   r.uncertain = false
-  history(r, replace, r.starts, a.started, a.ended, a.outcome, a.error, a.output)
+  if r.starts > 1 then
+    local _, _, before = ending(r)
+    keep(r, before)
+  end
+  return o.ending .. attempt(r.starts, o.attempt)
 end
 
-local loaded = {}
+-- taken_back is the ending without the newest attempt.
+local function taken_back(r, o)
+  local s = redis.pcall('RPOP', K .. 'h:' .. r.id)
+  if type(s) ~= 'string' then return o.ending end
+  grown = grown - #s - ATTEMPT_COST
+  return o.ending .. s
+end
 
 local function settle(o)
   local r = loaded[o.id]
   if r and r.state ~= LEASED then vacate(r, o.epoch) end
   if not r or r.epoch == 0 or r.epoch ~= o.epoch then return 3 end
   if r.state == LEASED then
-    if o.attempt then finished(r, o.attempt, false) else r.starts = r.starts - 1 end
-    local all = r.reason ~= o.reason or r.error ~= o.error
-    r.reason, r.error, r.attempts, r.crashes, r.suspect = o.reason, o.error, o.attempts, o.crashes, o.suspect
+    if r.holder ~= holder then return 3 end -- an older start's
+    if o.attempt then
+      r.ending = noted(r, o)
+    else
+      r.starts = r.starts - 1
+      local _, _, before = ending(r)
+      r.ending = o.ending .. before
+    end
+    r.attempts, r.crashes, r.suspect = o.attempts, o.crashes, o.suspect
     r.due, r.settled = now + o.delay, 1
     move(r, o.state)
-    save(r, all)
+    save(r)
     wake = wake or o.state == READY
     return 1
   end
   if r.state == READY and r.settled == 0 then
     r.epoch, r.settled, r.due = new_epoch(), 1, now
-    if r.lane == '' then call('ZADD', K .. 'q:' .. r.action, r.due, r.id) else lanes[r.lane] = true end
+    if r.lane == '' then zadd('q:', r.action, r.due, r.id) else lanes[r.lane] = true end
     save(r)
     wake = true
     return 3
@@ -58,27 +64,36 @@ local function settle(o)
   if r.settled == 1 then return 1 end
   if r.settled == 2 then return 2 end
   if r.state ~= CANCELLED then return 3 end
+  local reason = ending(r)
+  o.ending = pack('<I2c0', #reason, reason) .. sub(o.ending, 3 + unpack_('<I2', o.ending))
   if o.attempt then
-    finished(r, o.attempt, true)
+    r.uncertain = false
+    r.ending = o.ending .. attempt(r.starts, o.attempt)
   else
-    local s = redis.pcall('RPOP', K .. 'h:' .. r.id)
-    if type(s) == 'string' then grown = grown - #s - ATTEMPT_COST end
+    r.ending = taken_back(r, o)
     r.starts = r.starts - 1
   end
-  local all = r.error ~= o.error
-  r.settled, r.attempts, r.error = 2, o.attempts, o.error
-  save(r, all)
+  r.settled, r.attempts = 2, o.attempts
+  save(r)
   return 2
 end
 
-local outcomes = {}
+local outcomes, ids = {}, {}
 for i = 1, num() do
-  local o = read_outcome()
-  outcomes[i] = o
-  local r = loaded[o.id] or load(o.id)
-  loaded[o.id] = r
+  local id = ARGV[at + 1]
+  local epoch, state, flags, delay, attempts, crashes = unpack_('<dBBdI4I4', ARGV[at + 2])
+  ids[i] = id
+  outcomes[i] = {
+    id = id, epoch = epoch, state = state, suspect = flags >= 2, delay = delay, attempts = attempts, crashes = crashes,
+    ending = ARGV[at + 3], attempt = flags % 2 == 1 and ARGV[at + 4],
+  }
+  at = at + 4
+end
+load_all(ids)
+for _, o in ipairs(outcomes) do
+  local r = loaded[o.id]
   if r then
-    need_action(r.action, group(o.state))
+    need_action(r.action, o.state)
     need_lane(r.lane)
   end
 end
