@@ -18,7 +18,7 @@ import (
 // MaxMessage is how many bytes one gRPC message may have, both ways.
 const MaxMessage = 16 << 20
 
-// Window is how many bytes either side may have on its way before the other has
+// Window is how many bytes a router may have on their way before the plugin has
 // taken them. Without a fixed one gRPC measures the connection with a ping for
 // nearly every message, which both sides pay for.
 const Window = 1 << 20

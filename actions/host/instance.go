@@ -32,6 +32,10 @@ import (
 // unaryInFlight bounds the open runs of a plugin without the stream.
 const unaryInFlight = 64
 
+// window is how many bytes a plugin may have on its way to the router: a sign of
+// life waits behind them. It is fixed for the reason of actions.Window.
+const window = 64 << 10
+
 // instance is one running plugin process that has answered.
 type instance struct {
 	h     *Host
@@ -97,7 +101,7 @@ func (h *Host) launch(ctx context.Context, spec *Spec, begin bool) (*instance, e
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
 		}),
-		grpc.WithStaticStreamWindowSize(actions.Window), grpc.WithStaticConnWindowSize(actions.Window),
+		grpc.WithStaticStreamWindowSize(window), grpc.WithStaticConnWindowSize(window),
 		grpc.WithDefaultCallOptions(
 			grpc.MaxCallRecvMsgSize(actions.MaxMessage),
 			grpc.MaxCallSendMsgSize(actions.MaxMessage)))
