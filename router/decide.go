@@ -180,6 +180,11 @@ func crashed(err error) bool {
 	return errors.As(err, &c) && c.Crashed()
 }
 
+func late(err error) bool {
+	var l interface{ Late() bool }
+	return errors.As(err, &l) && l.Late()
+}
+
 func unavailable(err error) bool {
 	var u interface{ Unavailable() bool }
 	return errors.As(err, &u) && u.Unavailable()

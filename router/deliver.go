@@ -107,7 +107,7 @@ func (r *Router) run(a *attempt) ended {
 	timeout := time.AfterFunc(a.action.Timeout, func() { a.cancel(errTimeout) })
 	defer timeout.Stop()
 	begun := time.Now()
-	e.resp, e.err = r.cfg.Runner.Run(a.ctx, d.Action, &actionv1.RunRequest{
+	e.resp, e.err = r.cfg.Runner.Run(leaseContext{a.ctx, r, a}, d.Action, &actionv1.RunRequest{
 		DeliveryId: d.ID,
 		Attempt:    uint32(a.lease.Number),
 		Epoch:      a.lease.Epoch,
@@ -119,7 +119,9 @@ func (r *Router) run(a *attempt) ended {
 		Key:        d.Key,
 		Timeout:    durationpb.New(a.action.Timeout),
 	})
-	e.cause = context.Cause(a.ctx)
+	if e.cause = context.Cause(a.ctx); late(e.err) {
+		return ended{cause: errLeaseLost} // it was not begun
+	}
 	took := time.Since(begun)
 	e.ended = e.started.Add(took) // not by the clock, which may have been set
 	a.share.seconds.Observe(took.Seconds())

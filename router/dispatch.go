@@ -99,6 +99,21 @@ type attempt struct {
 	until time.Time
 }
 
+// leaseContext is the context of an attempt's run. Its deadline is the end of the
+// lease, which moves as that is extended.
+type leaseContext struct {
+	context.Context
+	r *Router
+	a *attempt
+}
+
+// Deadline implements context.Context.
+func (c leaseContext) Deadline() (time.Time, bool) {
+	c.r.mu.Lock()
+	defer c.r.mu.Unlock()
+	return c.a.until, true
+}
+
 // start gives a lease, whose slot is taken, its goroutine. After a drain it is
 // left to run out.
 func (r *Router) start(l *store.Lease, setup *Setup, begun time.Time) {

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	actionv1 "github.com/pointsman/pointsman/actions/proto/pointsman/action/v1"
 	"github.com/pointsman/pointsman/router/store"
 	"github.com/pointsman/pointsman/rules"
@@ -255,6 +257,39 @@ func TestLostLease(t *testing.T) {
 
 // A router that stood still, or did not hear of its leases, until they had run
 // out does not begin their attempts: by then another may run the deliveries.
+// lateError says that a run was not sent because its lease had run out.
+type lateError struct{}
+
+func (lateError) Error() string { return "late" }
+func (lateError) Late() bool    { return true }
+
+// TestRunThatWasTooLate: the router stood still after it had looked whether the
+// lease is held. The run that was not sent is no attempt, and the end of the
+// lease is what the runner sees as its deadline.
+func TestRunThatWasTooLate(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		b := running(t, setup(t, bounceRule, Action{Name: "bounce"}))
+		first := true
+		b.runner.plays("bounce", func(c call) (*actionv1.RunResponse, error) {
+			if !first {
+				return succeed(c)
+			}
+			first = false
+			ends, ok := c.ctx.Deadline()
+			if left := time.Until(ends); !ok || left <= 0 || left > 15*time.Second {
+				t.Errorf("the deadline is in %v, %v", left, ok)
+			}
+			return nil, lateError{}
+		})
+		b.accept(event(t, "e1", "sw1"))
+		pass(time.Minute)
+		d := b.is("e1", store.Done, 1)
+		if diff := cmp.Diff([]string{"1 done"}, b.history(d.ID)); diff != "" {
+			t.Fatalf("history (-want +got)\n%s", diff)
+		}
+	})
+}
+
 func TestLeaseThatRanOutIsNotBegun(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {

@@ -42,8 +42,10 @@ type Runner interface {
 	// response is the plugin's own word. An error with a method Crashed() bool
 	// that is true means the process died while the attempt was open, and that
 	// it and all it started are gone; with Unavailable() bool, that nothing was
-	// started. When ctx ends, Run asks the plugin to stop, and still prefers its
-	// answer if one comes soon.
+	// started; with Late() bool, that the same is because the deadline of ctx had
+	// passed. That is the end of a lease, which may be moved on meanwhile: nothing is sent to
+	// a plugin after it. When ctx ends, Run asks the plugin to stop, and still prefers
+	// its answer if one comes soon.
 	Run(ctx context.Context, action string, req *actionv1.RunRequest) (*actionv1.RunResponse, error)
 	// Validate checks computed parameters against the plugin's schema, as far as
 	// it is known.

@@ -8,6 +8,7 @@ const (
 	kindCrashed kind = iota + 1
 	kindUnavailable
 	kindTimeout
+	kindLate
 )
 
 // Error is why a run has no result. The text is for people.
@@ -18,7 +19,7 @@ type Error struct {
 }
 
 func (e *Error) Error() string {
-	what := [...]string{"", "crashed", "unavailable", "did not answer in time"}[e.kind]
+	what := [...]string{"", "crashed", "unavailable", "did not answer in time", "was not asked"}[e.kind]
 	return fmt.Sprintf("plugin of action %q %s: %v", e.action, what, e.err)
 }
 
@@ -36,3 +37,7 @@ func (e *Error) Unavailable() bool { return e.kind == kindUnavailable }
 // the plugin gave no result within the grace period. The plugin was stopped, and is gone
 // with everything it started.
 func (e *Error) Timeout() bool { return e.kind == kindTimeout }
+
+// Late says that the deadline of ctx had passed before the run could be sent. It
+// did nothing.
+func (e *Error) Late() bool { return e.kind == kindLate }

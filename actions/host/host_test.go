@@ -366,6 +366,8 @@ func isKind(err error) string {
 		return "unavailable"
 	case e.Timeout():
 		return "timeout"
+	case e.Late():
+		return "late"
 	}
 	return "?"
 }

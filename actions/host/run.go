@@ -56,6 +56,9 @@ func (in *instance) run(ctx context.Context, req *actionv1.RunRequest) (*actionv
 	} else {
 		res, err = in.runUnary(ctx, req)
 	}
+	if errors.Is(err, errLate) {
+		return nil, &Error{kindLate, in.spec.Action, err}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -63,7 +66,7 @@ func (in *instance) run(ctx context.Context, req *actionv1.RunRequest) (*actionv
 }
 
 func (in *instance) runStream(ctx context.Context, req *actionv1.RunRequest) (*actionv1.RunResponse, error) {
-	c, err := in.stream.add(req)
+	c, err := in.stream.add(ctx, req)
 	if err != nil {
 		return nil, err
 	}
@@ -90,6 +93,9 @@ func (in *instance) runUnary(ctx context.Context, req *actionv1.RunRequest) (*ac
 	}
 	if in.ctx.Err() != nil {
 		return nil, errNotSent
+	}
+	if late(ctx) {
+		return nil, errLate
 	}
 	done := make(chan outcome, 1)
 	// Not ctx: a call that is cancelled has no result any more. The plugin knows

@@ -106,6 +106,33 @@ func TestDeadlineReachesThePluginAndItsResultIsPreferred(t *testing.T) {
 	}
 }
 
+// stoodStill is a context whose deadline passes without ending it, as when the
+// process stands still just then.
+type stoodStill struct{ context.Context }
+
+func (stoodStill) Deadline() (time.Time, bool) { return time.Now().Add(-time.Millisecond), true }
+
+func TestNothingIsSentAfterTheDeadline(t *testing.T) {
+	t.Parallel()
+	for name, spec := range modes() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t, nil, spec)
+			pid := b.pid(t, "0")
+			file := filepath.Join(t.TempDir(), "f")
+			if res, err := b.Run(stoodStill{b.ctx}, "a", request("1", order{Do: "wait", File: file})); isKind(err) != "late" {
+				t.Fatalf("%v, %v", res, err)
+			}
+			if b.pid(t, "2") != pid {
+				t.Error("the plugin was restarted")
+			}
+			if _, err := os.Stat(file); err == nil {
+				t.Error("the run was begun")
+			}
+		})
+	}
+}
+
 func TestCancelPrefersTheResult(t *testing.T) {
 	t.Parallel()
 	b := setup(t, nil, modes()["stream"])

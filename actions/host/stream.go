@@ -5,6 +5,7 @@ import (
 	"errors"
 	"runtime"
 	"sync"
+	"time"
 
 	actionv1 "github.com/pointsman/pointsman/actions/proto/pointsman/action/v1"
 )
@@ -18,6 +19,15 @@ const (
 // errNotSent: the run was not sent to this process; another may take it.
 var errNotSent = errors.New("not sent")
 
+// errLate: the time in which the run may begin was over before it was sent.
+var errLate = errors.New("its time was over before it was sent")
+
+// late: this process may have stood still since the caller looked.
+func late(ctx context.Context) bool {
+	deadline, ok := ctx.Deadline()
+	return ok && time.Now().After(deadline)
+}
+
 type runKey struct {
 	id      string
 	attempt uint32
@@ -30,6 +40,7 @@ type outcome struct {
 
 // call is one run on its way. done has room for its one outcome.
 type call struct {
+	ctx  context.Context
 	key  runKey
 	req  *actionv1.RunRequest
 	size int
@@ -55,8 +66,9 @@ func newStream(wire actionv1.ActionService_StreamClient, limit int) *stream {
 }
 
 // add queues a run.
-func (s *stream) add(req *actionv1.RunRequest) (*call, error) {
+func (s *stream) add(ctx context.Context, req *actionv1.RunRequest) (*call, error) {
 	c := &call{
+		ctx:  ctx,
 		key:  runKey{req.GetDeliveryId(), req.GetAttempt()},
 		req:  req,
 		size: len(req.GetEvent()) + len(req.GetParams()) + len(req.GetKey()) + 512, // ids and names are short
@@ -145,6 +157,10 @@ func (s *stream) take() *actionv1.StreamRequest {
 		n++
 		if s.open[c.key] != nil {
 			later = append(later, c) // the same attempt is still open
+			continue
+		}
+		if late(c.ctx) {
+			c.done <- outcome{err: errLate}
 			continue
 		}
 		size += c.size
