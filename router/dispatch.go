@@ -126,7 +126,7 @@ func (r *Router) start(l *store.Lease, setup *Setup, begun time.Time) {
 	if r.slots.drained {
 		r.mu.Unlock()
 		cancel(nil)
-		r.vacate(l.Delivery.Action)
+		r.vacate(&l.Delivery, l.Event)
 		return
 	}
 	if old := r.running[l.Delivery.ID]; old != nil {
@@ -164,7 +164,7 @@ func (r *Router) end(a *attempt) {
 		delete(r.running, a.lease.Delivery.ID)
 	}
 	r.mu.Unlock()
-	r.vacate(a.lease.Delivery.Action)
+	r.vacate(&a.lease.Delivery, a.lease.Event)
 	r.wg.Done()
 }
 

@@ -8,11 +8,21 @@ import (
 	"github.com/pointsman/pointsman/router/store"
 )
 
+const (
+	// maxRunningSize is how many bytes of events and parameters the attempts that
+	// run may have together; each action may have one besides.
+	maxRunningSize = 64 << 20
+	// unseenSize is what a delivery is taken for of which only the number is known.
+	unseenSize = 1 << 20
+)
+
 // slots are the places in which attempts run, by action. A place is taken from
 // before the store is asked for a lease until the attempt has ended. Router.mu
 // guards all of it.
 type slots struct {
 	busy map[string]int
+	// size is the bytes of what runs.
+	size int
 	// resting are actions whose plugins cannot start, until when.
 	resting map[string]time.Time
 	// hungry are actions of which more may wait than there was room for when the
@@ -44,6 +54,14 @@ func (r *Router) free(a *Action) (n int, full bool) {
 	return max(0, n), n <= 0
 }
 
+// fits says whether n bytes more may run for an action. Router.mu is held.
+func (r *Router) fits(action string, n int) bool {
+	return r.slots.size+n <= maxRunningSize || r.slots.busy[action] == 0
+}
+
+// sizeOf is what an attempt keeps in memory.
+func sizeOf(d *store.Delivery, event []byte) int { return len(event) + len(d.Params) }
+
 // wants asks for as many deliveries of each action as it has free slots. In a dry
 // run of the whole router nothing is asked for: what waits, waits on.
 func (r *Router) wants(s *Setup) []store.Want {
@@ -55,6 +73,12 @@ func (r *Router) wants(s *Setup) []store.Want {
 	wants := make([]store.Want, 0, len(s.Actions))
 	for name, a := range s.Actions {
 		n, full := r.free(&a)
+		if most := (maxRunningSize - r.slots.size) / unseenSize; n > most {
+			n, full = most, most <= 0
+			if most <= 0 && r.slots.busy[name] == 0 {
+				n, full = 1, false
+			}
+		}
 		r.slots.hungry[name] = full
 		if n > 0 {
 			wants = append(wants, store.Want{Action: name, N: n, Durable: a.Hold})
@@ -71,6 +95,7 @@ func (r *Router) claimed(wants []store.Want, leases []store.Lease) {
 	got := make(map[string]int, len(wants))
 	for i := range leases {
 		got[leases[i].Delivery.Action]++
+		r.slots.size += sizeOf(&leases[i].Delivery, leases[i].Event)
 	}
 	for _, w := range wants {
 		r.slots.busy[w.Action] += got[w.Action]
@@ -105,9 +130,10 @@ func (r *Router) reserve(s *Setup, txns []store.Txn) {
 			if a, ok := s.Actions[d.Action]; !known && ok && !a.Hold {
 				n, _ = r.free(&a)
 			}
-			if n > 0 {
+			if size := sizeOf(d, t.Event.JSON); n > 0 && r.fits(d.Action, size) {
 				n--
 				r.slots.busy[d.Action]++
+				r.slots.size += size
 				d.Start, t.Lease = true, r.cfg.Lease
 			}
 			free[d.Action] = n
@@ -126,7 +152,7 @@ func (r *Router) begin(s *Setup, txns []store.Txn, results []store.Result, begun
 				continue
 			}
 			if i >= len(results) || len(results[i].Leased) == 0 || results[i].Leased[j] == 0 {
-				r.vacate(d.Action)
+				r.vacate(d, t.Event.JSON)
 				continue
 			}
 			l := &store.Lease{Delivery: *d, Epoch: results[i].Leased[j], Number: d.Starts + 1, Event: t.Event.JSON}
@@ -136,11 +162,13 @@ func (r *Router) begin(s *Setup, txns []store.Txn, results []store.Result, begun
 	}
 }
 
-// vacate frees a slot.
-func (r *Router) vacate(action string) {
+// vacate frees the slot of a delivery.
+func (r *Router) vacate(d *store.Delivery, event []byte) {
 	r.mu.Lock()
-	r.slots.busy[action]--
-	hungry := r.slots.hungry[action]
+	full := maxRunningSize-r.slots.size < unseenSize
+	r.slots.busy[d.Action]--
+	r.slots.size -= sizeOf(d, event)
+	hungry := r.slots.hungry[d.Action] || full // which may be what others wait for
 	r.mu.Unlock()
 	if hungry {
 		r.poke()

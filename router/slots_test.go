@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -203,6 +204,45 @@ func TestShutdownDoesNotWaitForAHangingCommit(t *testing.T) {
 		d := b.is("e1", store.Done, 1)
 		if diff := cmp.Diff([]string{"1 lost", "2 done"}, b.history(d.ID)); diff != "" {
 			t.Fatalf("history (-want +got)\n%s", diff)
+		}
+	})
+}
+
+// TestRunningIsBoundedInBytes: however many slots there are, what runs takes no
+// more memory than that, and no action is kept out by the large events of another.
+func TestRunningIsBoundedInBytes(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		const rule = `
+rules:
+  - {name: large, when: 'event.source == "large"', do: [{action: large}]}
+  - {name: small, when: 'event.source == "small"', do: [{action: small}]}
+`
+		b := running(t, setup(t, rule, Action{Name: "large", Concurrency: 100}, Action{Name: "small"}))
+		goOn := make(chan struct{})
+		b.runner.plays("large", func(c call) (*actionv1.RunResponse, error) {
+			<-goOn
+			return succeed(c)
+		})
+		data := `"` + strings.Repeat("x", 4<<20) + `"`
+		const n = 24
+		for i := range n {
+			b.accept(eventOf(t, fmt.Sprint("e", i), "large", data))
+		}
+		synctest.Wait()
+		// Of what is claimed only the number is known before.
+		if got := b.r.Busy()["large"]; got < 10 || got > 20 {
+			t.Fatalf("%d events of 4 MiB run", got)
+		}
+		b.accept(event(t, "s", "small"))
+		synctest.Wait()
+		b.is("s", store.Done, 1)
+		close(goOn)
+		pass(time.Second)
+		for i := range n {
+			b.is(fmt.Sprint("e", i), store.Done, 1)
+		}
+		if busy := b.r.Busy(); len(busy) > 0 || b.r.slots.size != 0 {
+			t.Fatalf("in the end %v are busy, with %d bytes", busy, b.r.slots.size)
 		}
 	})
 }
