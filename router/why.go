@@ -163,9 +163,14 @@ func ofKey(key string) string {
 func (r *Router) windows(ctx context.Context, ev *store.Event, rs *rules.Ruleset, vs []RuleVerdict) {
 	ctx, cancel := context.WithTimeout(ctx, openerTime)
 	defer cancel()
+	named := make(map[string]*rules.Rule)
+	for _, rule := range rs.Rules() {
+		named[rule.Name] = rule
+	}
 	openers := 0
-	for i, rule := range rs.Rules() {
+	for i := range vs {
 		v := &vs[i]
+		rule := named[v.Rule]
 		switch {
 		case rule.Once <= 0 || v.Verdict == VerdictNotMatched || v.Verdict == VerdictError && strings.HasPrefix(v.Reason, stateTrouble):
 		case v.Verdict == VerdictThrottled:
