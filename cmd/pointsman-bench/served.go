@@ -87,16 +87,20 @@ func findBinary(ctx context.Context, path, dir string) (string, error) {
 	return built, nil
 }
 
+// concurrency of the action: as many deliveries may be under way as asynq may have
+// open tasks. The plugin takes 256 of them at a time.
+const concurrency = 2048
+
 // configure writes the configuration and 10 rules of which each event fits one.
 func (s *served) configure(o options, dir string) error {
-	action := "  - {name: act, plugin: log, concurrency: 256}\n"
+	action := fmt.Sprintf("  - {name: act, plugin: log, concurrency: %d}\n", concurrency)
 	if o.action == "bench" {
 		self, sum, err := self()
 		if err != nil {
 			return err
 		}
 		s.times = filepath.Join(dir, "times")
-		action = fmt.Sprintf("  - {name: act, plugin: %q, sha256: %s, concurrency: 256, settings: {file: %q}}\n", self, sum, s.times)
+		action = fmt.Sprintf("  - {name: act, plugin: %q, sha256: %s, concurrency: %d, settings: {file: %q}}\n", self, sum, concurrency, s.times)
 	}
 	config := fmt.Sprintf("name: bench\nlisten: 127.0.0.1:0\nadmin: {listen: 127.0.0.1:0, token: %q}\ndata_dir: %q\nstore: %q\nrules: [rules.yaml]\nactions:\n%s",
 		token, filepath.Join(dir, "data"), o.store, action)
