@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -41,6 +42,8 @@ const interrupted = netlink.HeaderFlags(unix.NLM_F_DUMP_INTR)
 const (
 	firstPause = 5 * time.Millisecond
 	lastPause  = 10 * time.Second
+	// lookPause is the longest between two dumps that do not agree.
+	lookPause = 80 * time.Millisecond
 )
 
 // dump asks for all things that are watched, and the names of all interfaces.
@@ -73,26 +76,64 @@ func (w *watch) dumpAll(ctx context.Context, conn *netlink.Conn) ([]thing, error
 		if w.sets[d.kind] == nil && d.kind != Link {
 			continue
 		}
-		msgs, err := whole(ctx, conn, netlink.Message{
+		things, err := w.agreed(ctx, conn, d.kind, netlink.Message{
 			Header: netlink.Header{Type: netlink.HeaderType(d.ask), Flags: netlink.Request | netlink.Dump},
 			Data:   make([]byte, d.header),
 		})
 		if err != nil {
 			return nil, fmt.Errorf("netlink: list of kind %s: %w", d.kind, err)
 		}
-		if d.kind == Link {
-			clear(w.names)
-		}
-		for _, m := range msgs {
-			if t, ok := w.parse(m); ok {
-				out = append(out, t)
-			}
-		}
+		out = append(out, things...)
 	}
 	return out, nil
 }
 
-// whole repeats a dump until it is of one moment.
+// agreed repeats a dump until two in a row list the same things. The kernel goes on
+// by place from one part of a dump to the next, so what stands behind something
+// that is removed meanwhile is left out. It says so in the header of the next
+// part, but if that is only the end of the dump the library keeps it to itself.
+// Links are listed by number and need no second look. What changes all the time is
+// taken as it is after some looks; the messages of the changes follow.
+func (w *watch) agreed(ctx context.Context, conn *netlink.Conn, kind string, ask netlink.Message) ([]thing, error) {
+	var before map[string]bool
+	for pause := firstPause; ; pause *= 2 {
+		msgs, err := whole(ctx, conn, ask)
+		if err != nil {
+			return nil, err
+		}
+		if kind == Link {
+			clear(w.names)
+		}
+		things, keys := make([]thing, 0, len(msgs)), make(map[string]bool, len(msgs))
+		for _, m := range msgs {
+			if t, ok := w.parse(m); ok {
+				things, keys[t.key] = append(things, t), true
+			}
+		}
+		if kind == Link || before != nil && maps.Equal(before, keys) || pause > lookPause {
+			return things, nil
+		}
+		if before != nil && !wait(ctx, pause) {
+			return nil, ctx.Err()
+		}
+		before = keys
+	}
+}
+
+// wait is false when ctx ended first.
+func wait(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// whole repeats a dump until it is of one moment, as far as the kernel's word for
+// that is heard.
 func whole(ctx context.Context, conn *netlink.Conn, ask netlink.Message) ([]netlink.Message, error) {
 	for pause := firstPause; pause <= lastPause; pause *= 2 {
 		msgs, err := conn.Execute(ask)
@@ -103,11 +144,7 @@ func whole(ctx context.Context, conn *netlink.Conn, ask netlink.Message) ([]netl
 		if !torn {
 			return msgs, nil
 		}
-		t := time.NewTimer(pause)
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			t.Stop()
+		if !wait(ctx, pause) {
 			return nil, ctx.Err()
 		}
 	}
