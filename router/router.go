@@ -4,8 +4,8 @@
 // event, verdicts, rule state and deliveries in one store transaction. The way
 // of a delivery: the commit leases it or the dispatcher claims it, deliver runs
 // it through the Runner, decide turns how it ended into an outcome, and the
-// outcome is settled. There
-// is nothing beside these two ways, and no state between "seen" and "queued".
+// outcome is settled. There is nothing beside these two ways, and no state
+// between "seen" and "queued".
 package router
 
 import (

@@ -15,7 +15,7 @@ import (
 // but for those that a bound is about.
 func TestBounds(t *testing.T) {
 	if testing.Short() {
-		t.Skip("takes a minute; bin/pointsman-torture bounds runs it alone")
+		t.Skip("NOT TESTED in short runs: it takes a minute; bin/pointsman-torture bounds runs it alone")
 	}
 	t.Parallel()
 	dir := t.TempDir()
